@@ -1,0 +1,174 @@
+//! The programs of the host that recipes run.
+
+use std::env;
+use std::ffi::OsString;
+use std::io;
+use std::process::{Command, ExitStatus, Stdio};
+
+use thiserror::Error;
+
+/// How much of a failed tool's own words an error carries: the end, where the reason stands.
+const MESSAGE_BYTES_MAX: usize = 2000;
+
+/// A program and the Debian package that it comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tool {
+    pub name: &'static str,
+    pub package: &'static str,
+}
+
+pub(crate) const APT_CACHE: Tool = Tool {
+    name: "apt-cache",
+    package: "apt",
+};
+pub(crate) const APT_GET: Tool = Tool {
+    name: "apt-get",
+    package: "apt",
+};
+pub(crate) const DPKG_DEB: Tool = Tool {
+    name: "dpkg-deb",
+    package: "dpkg",
+};
+pub(crate) const GZIP: Tool = Tool {
+    name: "gzip",
+    package: "gzip",
+};
+pub(crate) const XZ: Tool = Tool {
+    name: "xz",
+    package: "xz-utils",
+};
+pub(crate) const ZSTD: Tool = Tool {
+    name: "zstd",
+    package: "zstd",
+};
+
+/// A tool that is missing or failed.
+#[derive(Debug, Error)]
+pub enum ToolError {
+    /// The program is not installed.
+    #[error("{tool} is not installed: run `apt-get install {package}`")]
+    Missing {
+        /// The program.
+        tool: &'static str,
+        /// Its Debian package.
+        package: &'static str,
+    },
+    /// The program could not be started or waited for.
+    #[error("cannot run {tool}")]
+    Run {
+        /// The program.
+        tool: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The program ran and failed.
+    #[error("{tool} failed ({status}): {message}")]
+    Failed {
+        /// The program.
+        tool: &'static str,
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of what it said.
+        message: String,
+    },
+}
+
+impl Tool {
+    /// A command with stable (untranslated) output that also finds the administrator's programs,
+    /// which Debian keeps off an ordinary user's path.
+    pub fn command(self) -> Command {
+        let mut path = env::var_os("PATH").unwrap_or_default();
+        if !path.is_empty() {
+            path.push(":");
+        }
+        path.push(OsString::from("/usr/sbin:/sbin"));
+        let mut command = Command::new(self.name);
+        command
+            .env("PATH", path)
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the command to its end and returns what it printed.
+    pub fn output(self, command: &mut Command) -> Result<Vec<u8>, ToolError> {
+        let output = command
+            .output()
+            .map_err(|source| self.start_error(source))?;
+        if output.status.success() {
+            return Ok(output.stdout);
+        }
+        let said = if output.stderr.is_empty() {
+            &output.stdout
+        } else {
+            &output.stderr
+        };
+        Err(ToolError::Failed {
+            tool: self.name,
+            status: output.status,
+            message: last_words(said),
+        })
+    }
+
+    fn start_error(self, source: io::Error) -> ToolError {
+        match source.kind() {
+            io::ErrorKind::NotFound => ToolError::Missing {
+                tool: self.name,
+                package: self.package,
+            },
+            _ => ToolError::Run {
+                tool: self.name,
+                source,
+            },
+        }
+    }
+}
+
+/// The end of `output`, cut at a character boundary, without surrounding space.
+fn last_words(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
+    let text = text.trim();
+    let mut start = text.len().saturating_sub(MESSAGE_BYTES_MAX);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    text[start..].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHELL: Tool = Tool {
+        name: "sh",
+        package: "dash",
+    };
+
+    #[test]
+    fn a_failure_carries_the_status_and_the_last_words() {
+        let error = SHELL
+            .output(SHELL.command().args(["-c", "echo so it goes >&2; exit 3"]))
+            .unwrap_err();
+        assert_eq!(error.to_string(), "sh failed (exit status: 3): so it goes");
+    }
+
+    #[test]
+    fn a_missing_tool_names_its_package() {
+        let tool = Tool {
+            name: "no-such-tool-anywhere",
+            package: "some-package",
+        };
+        let error = tool.output(&mut tool.command()).unwrap_err();
+        assert!(
+            error.to_string().contains("apt-get install some-package"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn last_words_never_split_a_character() {
+        let text = "ä".repeat(MESSAGE_BYTES_MAX);
+        let words = last_words(format!("x{text}").as_bytes());
+        assert!(words.len() <= MESSAGE_BYTES_MAX && words.chars().all(|c| c == 'ä'));
+    }
+}
