@@ -12,12 +12,12 @@
 //! Properties: no reader ever sees an incomplete entry; what an interrupted build left is removed by
 //! the next one; entries that nobody has asked for within [`UNUSED_MAX`] go when a newer one is made.
 
+use std::env;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-use std::{env, str};
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -279,6 +279,12 @@ impl Fingerprint {
             self.hasher.update(part);
         }
         self
+    }
+
+    /// Adds content as [`file`](Self::file) adds that of a file.
+    #[must_use]
+    pub fn content(self, label: &str, content: &[u8]) -> Self {
+        self.field(label, Sha256::digest(content))
     }
 
     /// Adds the content of a file of the host.

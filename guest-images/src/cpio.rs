@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::cache::{CacheError, Fingerprint};
+
 const DIRECTORY: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;
 const SYMLINK: u32 = 0o120_000;
@@ -185,6 +187,29 @@ impl Archive {
                 Ok(())
             }
         }
+    }
+
+    /// Adds the whole content to a fingerprint.
+    pub(crate) fn fingerprint(&self, mut all: Fingerprint) -> Result<Fingerprint, CacheError> {
+        for (name, node) in &self.nodes {
+            let (kind, mode) = match node {
+                Node::Directory { mode } => ("directory", *mode),
+                Node::Bytes { mode, .. } | Node::Host { mode, .. } => ("file", *mode),
+                Node::Symlink { .. } => ("symlink", 0),
+                Node::CharacterDevice { mode, .. } => ("character device", *mode),
+            };
+            all = all.field("path", name).field(kind, mode.to_le_bytes());
+            all = match node {
+                Node::Directory { .. } => all,
+                Node::Bytes { content, .. } => all.content("content", content),
+                Node::Host { path, .. } => all.file("content", path)?,
+                Node::Symlink { target } => all.field("target", target),
+                Node::CharacterDevice { major, minor, .. } => all
+                    .field("major", major.to_le_bytes())
+                    .field("minor", minor.to_le_bytes()),
+            };
+        }
+        Ok(all)
     }
 
     /// Writes the archive.

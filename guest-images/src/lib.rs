@@ -31,11 +31,15 @@ pub mod busybox;
 pub mod cache;
 pub mod cpio;
 mod error;
+pub mod initramfs;
 pub mod kernel;
 mod tool;
 
 pub use busybox::Busybox;
 pub use cache::{Cache, Progress};
 pub use error::ImageError;
+pub use initramfs::Initramfs;
 pub use kernel::Kernel;
+/// The kernel command line's words for `muster-init`.
+pub use muster_init::cmdline;
 pub use tool::ToolError;

@@ -1,0 +1,342 @@
+//! `muster-init` as the first process of a real Debian kernel, on QEMU's emulated PC.
+//!
+//! Needs qemu-system-x86_64 and, for the first run, Debian's archive. QEMU's `isa-debug-exit` stands
+//! in for muster's exit-status port: a write of S there ends QEMU at once with the status 2 S + 1.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use muster_guest_images::initramfs::GUEST_MODULES;
+use muster_guest_images::{Busybox, Cache, Initramfs, Kernel, cmdline};
+
+/// Emulation is slow, and the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A machine that is gone when the test is over.
+struct Machine {
+    qemu: Child,
+    input: ChildStdin,
+    lines: Receiver<String>,
+    seen: String,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+impl Machine {
+    /// Boots with these words on the kernel command line and these QEMU options.
+    fn boot(words: &str, options: &[&str]) -> Self {
+        let (kernel, initramfs) = images();
+        let mut qemu = Command::new("qemu-system-x86_64")
+            .args(["-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256"])
+            .args([
+                "-display",
+                "none",
+                "-nodefaults",
+                "-no-reboot",
+                "-serial",
+                "stdio",
+            ])
+            .args(["-device", "isa-debug-exit,iobase=0x501,iosize=1"])
+            .arg("-kernel")
+            .arg(kernel)
+            .arg("-initrd")
+            .arg(initramfs)
+            .args(["-append", &format!("console=ttyS0 quiet panic=-1 {words}")])
+            .args(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this test needs qemu-system-x86_64 (apt-get install qemu-system-x86)");
+        let (sender, lines) = channel();
+        let output = BufReader::new(qemu.stdout.take().unwrap());
+        thread::spawn(move || {
+            for line in output.split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let input = qemu.stdin.take().unwrap();
+        Self {
+            qemu,
+            input,
+            lines,
+            seen: String::new(),
+        }
+    }
+
+    /// Waits for a line with `text` in it.
+    fn expect(&mut self, text: &str) {
+        let start = Instant::now();
+        loop {
+            let left = PATIENCE.saturating_sub(start.elapsed());
+            let Ok(line) = self.lines.recv_timeout(left) else {
+                panic!("no {text:?} in:\n{}", self.seen);
+            };
+            self.seen.push_str(&format!("{line}\n"));
+            if line.contains(text) {
+                return;
+            }
+        }
+    }
+
+    /// Types a line.
+    fn enter(&mut self, line: &str) {
+        writeln!(self.input, "{line}").unwrap();
+    }
+
+    /// Waits for the machine's end; its exit code and everything it said.
+    fn end(mut self) -> (Option<i32>, String) {
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.qemu.try_wait().unwrap() {
+                break status;
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "the machine does not end:\n{}",
+                self.seen
+            );
+            thread::sleep(Duration::from_millis(20));
+        };
+        while let Ok(line) = self.lines.recv() {
+            self.seen.push_str(&format!("{line}\n"));
+        }
+        (status.code(), std::mem::take(&mut self.seen))
+    }
+}
+
+fn images() -> (PathBuf, PathBuf) {
+    let cache = Cache::open_default().unwrap();
+    let kernel = Kernel::debian_cloud(&cache).unwrap();
+    let busybox = Busybox::debian(&cache).unwrap();
+    let mut initramfs = Initramfs::new(&busybox, env!("CARGO_BIN_EXE_muster-init")).unwrap();
+    initramfs.add_modules(&kernel, &GUEST_MODULES).unwrap();
+    (
+        kernel.vmlinuz,
+        initramfs.build(&cache, "init-test").unwrap(),
+    )
+}
+
+/// Runs a command in a machine of its own; the status that it reports and all output.
+fn run(command: &str) -> (Option<i32>, String) {
+    let (code, output) = Machine::boot(&cmdline::exec(command), &[]).end();
+    (code.map(|code| code >> 1), output)
+}
+
+#[test]
+fn a_command_runs_and_its_status_comes_out() {
+    let command = "echo \"PID 1 is $(readlink /proc/1/exe)\"; hostname; id -u; pwd; \
+        ls -1 /dev/pts/ptmx /dev/fd/0 /sys/fs/cgroup/cgroup.procs; mount | grep -c tmpfs; \
+        ping -c 1 -W 5 127.0.0.1 >/dev/null && echo loopback; exit 42";
+    let (status, output) = run(command);
+    assert_eq!(status, Some(42), "{output}");
+    let lines: Vec<_> = output.lines().collect();
+    let first = lines
+        .iter()
+        .position(|line| line.starts_with("muster-init "))
+        .expect(&output);
+    assert_eq!(
+        lines[first + 1..],
+        [
+            "PID 1 is /init",
+            "muster",
+            "0",
+            "/root",
+            "/dev/fd/0",
+            "/dev/pts/ptmx",
+            "/sys/fs/cgroup/cgroup.procs",
+            "4",
+            "loopback"
+        ],
+        "{output}"
+    );
+}
+
+#[test]
+fn a_killed_command_gives_128_and_the_signal() {
+    let (status, output) = run("kill -9 $$");
+    // The port has eight bits, of which QEMU keeps seven.
+    assert_eq!(status, Some((128 + 9) & 0x7f), "{output}");
+}
+
+#[test]
+fn a_broken_command_line_is_told() {
+    let (code, output) = Machine::boot("muster.exec=50%", &[]).end();
+    assert_eq!(code.map(|code| code >> 1), Some(125), "{output}");
+    assert!(
+        output.contains("muster-init: cannot run the command: muster.exec: \"%\""),
+        "{output}"
+    );
+}
+
+#[test]
+fn orphans_are_reaped_and_stragglers_stopped() {
+    let command = "for i in 1 2 3; do (sleep 0.1 &); done; (trap '' TERM; sleep 1000) & sleep 1; \
+        ps -o stat | grep -c '^Z'; exit 0";
+    let start = Instant::now();
+    let (status, output) = run(command);
+    assert_eq!(status, Some(0), "{output}");
+    assert_eq!(output.lines().last(), Some("0"), "{output}");
+    assert!(start.elapsed() < PATIENCE / 2);
+}
+
+#[test]
+fn a_shell_has_job_control_and_its_end_is_the_machines() {
+    let mut machine = Machine::boot("", &[]);
+    machine.expect("muster-init");
+    machine.enter("cd /tmp && tty && stty -a | head -c 5; echo");
+    machine.expect("/dev/ttyS0");
+    machine.enter("sleep 1000; echo in\\terrupted $?");
+    thread::sleep(Duration::from_secs(1));
+    machine.enter("\x03");
+    machine.expect("interrupted 130");
+    machine.enter("exit 3");
+    let (code, output) = machine.end();
+    assert_eq!(code, Some(0), "a shell's status is nobody's: {output}");
+    assert!(output.contains("reboot: Power down"), "{output}");
+    assert!(!output.contains("can't access tty"), "{output}");
+}
+
+#[test]
+fn poweroff_and_reboot_do_what_they_say() {
+    for (command, last_word) in [
+        ("poweroff", "reboot: Power down"),
+        ("reboot", "reboot: Restarting system"),
+    ] {
+        let mut machine = Machine::boot("", &[]);
+        machine.expect("muster-init");
+        machine.enter(command);
+        let (code, output) = machine.end();
+        assert_eq!(code, Some(0), "{output}");
+        assert!(output.contains(last_word), "{output}");
+    }
+}
+
+#[test]
+fn the_power_button_ends_the_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("monitor");
+    let monitor = format!("unix:{},server,nowait", socket.display());
+    let command =
+        cmdline::exec("trap 'echo asked; exit' TERM; echo wait; while :; do sleep 1; done");
+    let mut machine = Machine::boot(&command, &["-monitor", &monitor]);
+    machine.expect("wait");
+    let mut monitor = UnixStream::connect(socket).unwrap();
+    monitor.write_all(b"system_powerdown\n").unwrap();
+    let (code, output) = machine.end();
+    assert_eq!(
+        code,
+        Some(0),
+        "no status is reported for a command that was stopped: {output}"
+    );
+    assert!(
+        output.contains("asked\n") && output.contains("reboot: Power down"),
+        "{output}"
+    );
+}
+
+/// An ext4 disk image of 16 MiB with this directory's content, and the QEMU options that attach it.
+fn disk(content: &Path, image: &Path) -> [String; 2] {
+    let made = Command::new("/sbin/mke2fs")
+        .args(["-q", "-t", "ext4", "-d"])
+        .args([content, image])
+        .arg("16M")
+        .status()
+        .expect("this test needs mke2fs (apt-get install e2fsprogs)");
+    assert!(made.success());
+    [
+        "-drive".to_owned(),
+        format!("if=virtio,format=raw,file={}", image.display()),
+    ]
+}
+
+#[test]
+fn what_was_written_to_a_disk_is_there_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("disk");
+    let content = tempfile::tempdir().unwrap();
+    let options = disk(content.path(), &image);
+    let options = options.each_ref().map(String::as_str);
+    // A process that keeps the disk busy must not cost us data.
+    let command = "mount -t ext4 /dev/vda /mnt && echo kept >/mnt/file && cd /mnt && sleep 1000 &
+        sleep 1";
+    let (code, output) = Machine::boot(&cmdline::exec(command), &options).end();
+    assert_eq!(code, Some(1), "{output}");
+    let dumped = Command::new("/sbin/debugfs")
+        .args(["-R", "cat file"])
+        .arg(&image)
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&dumped.stdout),
+        "kept\n",
+        "{output}"
+    );
+    let check = Command::new("/sbin/dumpe2fs")
+        .arg("-h")
+        .arg(&image)
+        .output()
+        .unwrap();
+    let header = String::from_utf8_lossy(&check.stdout);
+    assert!(
+        !header.contains("needs_recovery"),
+        "the disk was not unmounted: {header}"
+    );
+}
+
+#[test]
+fn a_system_on_a_disk_takes_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = tempfile::tempdir().unwrap();
+    for sub in ["bin", "sbin", "dev", "proc", "sys", "run"] {
+        fs::create_dir(content.path().join(sub)).unwrap();
+    }
+    let busybox = Busybox::debian(&Cache::open_default().unwrap()).unwrap();
+    fs::copy(busybox.path, content.path().join("bin/busybox")).unwrap();
+    symlink("busybox", content.path().join("bin/sh")).unwrap();
+    let init = content.path().join("sbin/init");
+    let script = "#!/bin/sh\n\
+        echo \"PID $$ on $(busybox stat -f -c %T /)\"; busybox test -e /init || echo 'old root gone'\n\
+        busybox grep -c ' /proc ' /proc/mounts; echo >/proof\n\
+        busybox cut -d ' ' -f 2 /proc/mounts | busybox tr '\\n' ' '; echo; busybox poweroff -f\n";
+    fs::write(&init, script).unwrap();
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).unwrap();
+    let options = disk(content.path(), &dir.path().join("disk"));
+    let options = options.each_ref().map(String::as_str);
+    let (code, output) = Machine::boot(&cmdline::root("/dev/vda"), &options).end();
+    assert_eq!(code, Some(0), "{output}");
+    assert!(
+        output.contains("PID 1 on ext2/ext3\nold root gone\n1\n"),
+        "{output}"
+    );
+}
+
+#[test]
+fn without_the_disk_the_command_does_not_run() {
+    let words = format!(
+        "{} {}",
+        cmdline::root("/dev/vdz"),
+        cmdline::exec("echo wrong place")
+    );
+    let (code, output) = Machine::boot(&words, &[]).end();
+    assert_eq!(code.map(|code| code >> 1), Some(125), "{output}");
+    assert!(
+        output.contains("muster-init: cannot mount /dev/vdz: "),
+        "{output}"
+    );
+    assert!(!output.contains("wrong place"), "{output}");
+}
