@@ -1,7 +1,7 @@
 //! The kernel's files: `/proc`, `/sys` and `/dev` below one root.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Reads the kernel's files. Whatever cannot be read counts as absent: containers hide parts of
 /// `/proc` and `/sys`, and a host must never be too strange to be described.
@@ -22,7 +22,7 @@ impl HostFiles {
     }
 
     /// Where the absolute `path` of the host is found.
-    fn locate(&self, path: &str) -> PathBuf {
+    pub(super) fn locate(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
 
@@ -53,10 +53,5 @@ impl HostFiles {
             .collect();
         names.sort();
         names
-    }
-
-    /// The root itself.
-    pub fn root(&self) -> &Path {
-        &self.root
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 use super::files::HostFiles;
 
 /// The processor's virtualization extension.
@@ -17,15 +19,13 @@ impl Extension {
     /// The extension that the processor offers to the kernel. The kernel takes the flag away when
     /// the firmware has switched the extension off.
     pub(super) fn read(files: &HostFiles) -> Option<Self> {
-        let cpuinfo = files.text("/proc/cpuinfo")?;
-        let flags = cpuinfo
-            .lines()
-            .find_map(|line| line.strip_prefix("flags"))?;
-        flags.split_whitespace().find_map(|flag| match flag {
-            "vmx" => Some(Self::Vmx),
-            "svm" => Some(Self::Svm),
-            _ => None,
-        })
+        if cpu_has(files, "vmx") {
+            Some(Self::Vmx)
+        } else if cpu_has(files, "svm") {
+            Some(Self::Svm)
+        } else {
+            None
+        }
     }
 
     /// The kernel module that makes KVM use it.
@@ -35,6 +35,13 @@ impl Extension {
             Self::Svm => "kvm_amd",
         }
     }
+}
+
+/// Whether the kernel lists a feature of the (first) processor.
+pub(super) fn cpu_has(files: &HostFiles, feature: &str) -> bool {
+    let cpuinfo = files.text("/proc/cpuinfo").unwrap_or_default();
+    let flags = cpuinfo.lines().find_map(|line| line.strip_prefix("flags"));
+    flags.is_some_and(|flags| flags.split_whitespace().any(|flag| flag == feature))
 }
 
 impl fmt::Display for Extension {
@@ -85,5 +92,17 @@ impl fmt::Display for KvmKind {
             Self::Other => f.write_str("KVM of an unknown kind"),
             Self::None => f.write_str("no KVM"),
         }
+    }
+}
+
+impl Serialize for KvmKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            Self::Hardware(Extension::Vmx) => "vmx",
+            Self::Hardware(Extension::Svm) => "svm",
+            Self::Pvm => "pvm",
+            Self::Other => "other",
+            Self::None => "none",
+        })
     }
 }
