@@ -1,1 +1,22 @@
-//! Placeholder.
+//! What the integration tests and the developers' commands share: the lab host, guests under test,
+//! and terminals.
+
+use std::env;
+use std::path::PathBuf;
+
+pub mod child;
+pub mod lab;
+pub mod terminal;
+
+/// A program of this workspace, built into the same directory as the program that is running. If it
+/// is not there, the error is where it was expected.
+pub fn built_program(name: &str) -> Result<PathBuf, PathBuf> {
+    let own = env::current_exe().unwrap_or_default();
+    let mut dir = own.parent().map(PathBuf::from).unwrap_or_default();
+    // Tests are built one level deeper than programs.
+    if dir.ends_with("deps") {
+        dir.pop();
+    }
+    let path = dir.join(name);
+    if path.is_file() { Ok(path) } else { Err(path) }
+}

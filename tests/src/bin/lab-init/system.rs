@@ -1,0 +1,82 @@
+//! What has to be there before a command can run: file systems, modules, devices, a network.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::mount::{MsFlags, mount};
+
+/// Group kvm in the lab's `/etc/group`.
+pub const KVM_GROUP: u32 = 104;
+
+/// Type, place and options of each file system, in the order in which they are mounted.
+const MOUNTS: [(&str, &str, &str); 8] = [
+    ("devtmpfs", "/dev", "mode=755"),
+    ("proc", "/proc", ""),
+    ("sysfs", "/sys", ""),
+    ("devpts", "/dev/pts", "mode=620,ptmxmode=666"),
+    ("tmpfs", "/dev/shm", "mode=1777"),
+    ("tmpfs", "/run", "mode=755"),
+    ("tmpfs", "/tmp", "mode=1777"),
+    ("cgroup2", "/sys/fs/cgroup", ""),
+];
+
+/// Mounts the kernel's file systems and the temporary ones.
+pub fn mount_all() -> Result<()> {
+    for (kind, place, options) in MOUNTS {
+        fs::create_dir_all(place).with_context(|| format!("cannot make {place}"))?;
+        mount(
+            Some(kind),
+            place,
+            Some(kind),
+            MsFlags::empty(),
+            Some(options),
+        )
+        .with_context(|| format!("cannot mount {kind} on {place}"))?;
+    }
+    for (link, target) in [
+        ("/dev/fd", "/proc/self/fd"),
+        ("/dev/stdin", "/proc/self/fd/0"),
+        ("/dev/stdout", "/proc/self/fd/1"),
+        ("/dev/stderr", "/proc/self/fd/2"),
+        ("/etc/mtab", "/proc/mounts"),
+    ] {
+        symlink(target, link).with_context(|| format!("cannot make {link}"))?;
+    }
+    Ok(())
+}
+
+/// Loads all modules that the initramfs holds, in the order of their names.
+pub fn load_modules() -> Result<()> {
+    let dir = Path::new("/lib/modules");
+    let mut modules: Vec<PathBuf> = fs::read_dir(dir)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    modules.sort();
+    for path in modules {
+        let file = File::open(&path)?;
+        finit_module(&file, c"", ModuleInitFlags::empty())
+            .with_context(|| format!("cannot load {}", path.display()))?;
+        // Modules stay in the kernel; their files only take memory.
+        fs::remove_file(&path)?;
+    }
+    Ok(())
+}
+
+/// Names the machine, opens `/dev/kvm` to its group and brings the loopback network up.
+pub fn prepare() -> Result<()> {
+    nix::unistd::sethostname("lab")?;
+    for (device, mode) in [("/dev/kvm", 0o660), ("/dev/net/tun", 0o666)] {
+        chown(device, Some(0), Some(KVM_GROUP)).with_context(|| format!("{device}: no owner"))?;
+        fs::set_permissions(device, Permissions::from_mode(mode))?;
+    }
+    chown("/home/user", Some(1000), Some(1000))?;
+    let status = Command::new("/bin/busybox")
+        .args(["ip", "link", "set", "lo", "up"])
+        .status()?;
+    ensure!(status.success(), "cannot bring up the loopback network");
+    Ok(())
+}
