@@ -1,7 +1,7 @@
 //! What this host offers to guests, and what stands in their way.
 //!
-//! Problem: when a guest does not start or runs badly, the host is mostly to blame: a module that is
-//! not loaded, a group that the user is not in, a processor without virtualization.
+//! Problem: when a guest does not start or runs badly, the host is mostly to blame: a module is
+//! not loaded, the user is not in a group, the processor has no virtualization.
 //!
 //! Approach: a host is described by what its files say ([`HostFiles`]) and by what its kernel
 //! answers when asked directly ([`Answers`](answers::Answers)). Everything else here only judges

@@ -111,7 +111,7 @@ fn ask_kvm() -> Result<KvmAnswer, Errno> {
 
 /// Opens a device node the way its user would. Only that tells for certain: permission bits know
 /// nothing of the device rules of containers, nor of a node without a driver.
-fn open(path: &str) -> Result<(), Errno> {
+pub(super) fn open(path: &str) -> Result<(), Errno> {
     match OpenOptions::new().read(true).write(true).open(path) {
         Ok(_closed) => Ok(()),
         Err(error) => Err(errno(&error)),

@@ -180,7 +180,7 @@ fn no_permission(files: &HostFiles, node: Option<NodeMode>) -> Fact {
             "sudo groupadd --system kvm && "
         };
         return problem(
-            format!("{summary}, which no group may open"),
+            format!("{summary}: it is for root only"),
             format!(
                 "`{create}sudo chgrp kvm /dev/kvm && sudo chmod 660 /dev/kvm && \
                  sudo usermod -aG kvm $USER`, then log in again"
@@ -231,7 +231,7 @@ fn absent(files: &HostFiles) -> Fact {
         ),
         (None, None) if is_virtual_machine(files) => problem(
             "this is a virtual machine without nested virtualization",
-            "give it the host's processor (QEMU: `-cpu host`; clouds: ask for nested virtualization), \
+            "give it the host's processor (QEMU: `-cpu host`; clouds: ask for nesting), \
              or use the lab host: `cargo xtask lab`",
         ),
         (None, None) => problem(
