@@ -321,7 +321,8 @@ struct Note<'a> {
 }
 
 impl<'a> Note<'a> {
-    /// Splits the first note off `notes`: a header, an owner and a value, the latter two padded.
+    /// Splits the first note off `notes`: a header, an owner and a value, the latter two padded
+    /// (but perhaps not at the very end).
     fn split_from(notes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (header, rest) = notes.split_at_checked(NOTE_HEADER_LEN)?;
         let owner_len = u32_at(header, 0) as usize;
@@ -330,9 +331,8 @@ impl<'a> Note<'a> {
         let note = Self {
             owner: rest.get(..owner_len)?,
             kind: u32_at(header, 8),
-            value: rest.get(value_at..value_at + value_len)?,
+            value: rest.get(value_at..).unwrap_or_default().get(..value_len)?,
         };
-        // The last note need not be padded.
         let next = (value_at + value_len).next_multiple_of(NOTE_ALIGN);
         Some((note, rest.get(next..).unwrap_or_default()))
     }
