@@ -71,7 +71,7 @@ pub fn run(request: Result<Request, RequestError>) -> RebootMode {
         say(&format!("cannot run the command: {error}"));
         Outcome::Ended(NOT_RUN)
     });
-    session.end_all();
+    session.end_all(!counts);
     match outcome {
         Outcome::Ended(status) if counts => {
             // The machine may end with the write.

@@ -34,8 +34,12 @@ pub enum Outcome {
 /// Everything that can wake the first process.
 #[derive(Debug)]
 pub struct Session {
+    /// What comes through `signals` instead of interrupting us.
+    mask: SigSet,
     signals: SignalFd,
     buttons: Vec<File>,
+    /// The job, as long as it runs.
+    job: Option<Pid>,
 }
 
 impl Session {
@@ -55,50 +59,69 @@ impl Session {
         mask.thread_block()?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(Self {
+            mask,
             signals,
             buttons: button::open(),
+            job: None,
         })
     }
 
     /// Runs the job and waits for an end. All processes that lose their parent are reaped meanwhile.
     pub fn run(&mut self, job: &mut Command) -> io::Result<Outcome> {
-        let job = Pid::from_raw(job.spawn()?.id().cast_signed());
+        // The job would inherit what we block. A SIGCHLD that gets lost here does no harm, for we
+        // reap before we sleep.
+        self.mask.thread_unblock()?;
+        let child = job.spawn();
+        self.mask.thread_block()?;
+        self.job = Some(Pid::from_raw(child?.id().cast_signed()));
         loop {
-            self.wait(None)?;
-            while let Some(info) = self.signals.read_signal()? {
-                match Signal::try_from(info.ssi_signo.cast_signed()) {
-                    Ok(Signal::SIGCHLD) => {}
-                    // What BusyBox's `reboot` sends, and Ctrl-Alt-Del.
-                    Ok(Signal::SIGTERM | Signal::SIGINT) => return Ok(Outcome::Reboot),
-                    // What its `poweroff` and `halt` send, and a failing power supply.
-                    _ => return Ok(Outcome::PowerOff),
-                }
-            }
             while let Reaped::One(pid, status) = reap() {
-                if pid == job {
+                if Some(pid) == self.job {
+                    self.job = None;
                     return Ok(Outcome::Ended(status));
                 }
             }
-            let mut pressed = false;
-            self.buttons
-                .retain(|device| match button::was_pressed(device) {
-                    Ok(press) => {
-                        pressed |= press;
-                        true
-                    }
-                    Err(_) => false,
-                });
-            if pressed {
-                return Ok(Outcome::PowerOff);
+            if let Some(outcome) = self.request()? {
+                return Ok(outcome);
             }
+            self.wait(None)?;
         }
     }
 
-    /// Ends all other processes: asks, and after a while insists.
-    pub fn end_all(&self) {
+    /// What a signal or the power button asks for, if anything.
+    fn request(&mut self) -> io::Result<Option<Outcome>> {
+        while let Some(info) = self.signals.read_signal()? {
+            match Signal::try_from(info.ssi_signo.cast_signed()) {
+                Ok(Signal::SIGCHLD) => {}
+                // What BusyBox's `reboot` sends, and Ctrl-Alt-Del.
+                Ok(Signal::SIGTERM | Signal::SIGINT) => return Ok(Some(Outcome::Reboot)),
+                // What its `poweroff` and `halt` send, and a failing power supply.
+                _ => return Ok(Some(Outcome::PowerOff)),
+            }
+        }
+        let mut pressed = false;
+        self.buttons
+            .retain(|device| match button::was_pressed(device) {
+                Ok(press) => {
+                    pressed |= press;
+                    true
+                }
+                Err(_) => false,
+            });
+        Ok(pressed.then_some(Outcome::PowerOff))
+    }
+
+    /// Ends all other processes: asks, and after a while insists. An interactive shell does not
+    /// listen when it is asked; the end of its terminal is what it understands.
+    pub fn end_all(&self, job_is_shell: bool) {
         let everyone = Pid::from_raw(-1);
-        // An interactive shell ignores SIGTERM, and what is stopped hears nothing.
-        for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCONT] {
+        if let Some(job) = self.job
+            && job_is_shell
+        {
+            let _ = kill(job, Signal::SIGHUP);
+        }
+        // What is stopped hears nothing until it continues.
+        for signal in [Signal::SIGTERM, Signal::SIGCONT] {
             if kill(everyone, signal).is_err() {
                 return;
             }

@@ -198,11 +198,13 @@ fn orphans_are_reaped_and_stragglers_stopped() {
 fn a_shell_has_job_control_and_its_end_is_the_machines() {
     let mut machine = Machine::boot("", &[]);
     machine.expect("muster-init");
-    machine.enter("cd /tmp && tty && stty -a | head -c 5; echo");
+    machine.enter("cd /tmp && tty");
     machine.expect("/dev/ttyS0");
-    machine.enter("sleep 1000; echo in\\terrupted $?");
-    thread::sleep(Duration::from_secs(1));
+    machine.enter("echo star''t; sleep 1000");
+    machine.expect("start");
+    thread::sleep(Duration::from_millis(500));
     machine.enter("\x03");
+    machine.enter("echo interrupte''d $?");
     machine.expect("interrupted 130");
     machine.enter("exit 3");
     let (code, output) = machine.end();
