@@ -17,8 +17,15 @@ use crate::cache::Cache;
 use crate::error::ImageError;
 use crate::tool::{APT_CACHE, APT_GET, DPKG_DEB, Tool, ToolError};
 
+mod release;
+
+pub use release::Release;
+
 /// Where apt keeps the host's package lists.
 const HOST_LISTS: &str = "/var/lib/apt/lists";
+
+/// Says which release the host itself is.
+const OS_RELEASE: &str = "/etc/os-release";
 
 /// A package could not be found or fetched.
 #[derive(Debug, Error)]
@@ -42,6 +49,9 @@ pub enum AptError {
     /// The package lists could not be fetched.
     #[error("cannot fetch apt's package lists")]
     Update(#[source] ToolError),
+    /// No configured archive is Debian's.
+    #[error("apt's sources name no release of Debian, which the recipe needs")]
+    NoRelease,
     /// Reading the package lists failed.
     #[error("cannot read apt's package lists")]
     Lists(#[source] ToolError),
@@ -58,7 +68,10 @@ pub enum AptError {
 impl AptError {
     /// Whether newer package lists may help.
     fn lists_may_be_old(&self) -> bool {
-        matches!(self, Self::Unknown { .. } | Self::Fetch { .. })
+        matches!(
+            self,
+            Self::Unknown { .. } | Self::Fetch { .. } | Self::NoRelease
+        )
     }
 }
 
@@ -121,21 +134,49 @@ impl Apt {
 
     /// The candidate version of the package called `name`.
     pub fn package(&self, name: &str) -> Result<Package, AptError> {
-        let unknown = || AptError::Unknown {
-            name: name.to_owned(),
+        let mut packages = self.packages(&[name])?;
+        Ok(packages.remove(0))
+    }
+
+    /// The candidate versions of these packages, in the same order.
+    pub fn packages(&self, names: &[&str]) -> Result<Vec<Package>, AptError> {
+        let mut command = self.command(APT_CACHE);
+        let records = match APT_CACHE.output(
+            command
+                .args(["show", "--no-all-versions", "--"])
+                .args(names),
+        ) {
+            Ok(records) => String::from_utf8_lossy(&records).into_owned(),
+            // What apt-cache answers if it does not know one of the names.
+            Err(ToolError::Failed { .. }) => String::new(),
+            Err(error) => return Err(AptError::Lists(error)),
         };
-        let output = APT_CACHE.output(self.command(APT_CACHE).args([
-            "show",
-            "--no-all-versions",
-            "--",
-            name,
-        ]));
-        match output {
-            Ok(record) => parse(&String::from_utf8_lossy(&record)).ok_or_else(unknown),
-            // What apt-cache answers for a name it does not know.
-            Err(ToolError::Failed { .. }) => Err(unknown()),
-            Err(error) => Err(AptError::Lists(error)),
-        }
+        let mut found: Vec<Package> = records.split("\n\n").filter_map(parse).collect();
+        let mut take = |name: &&str| {
+            let index = found.iter().position(|package| package.name == **name);
+            index
+                .map(|index| found.swap_remove(index))
+                .ok_or_else(|| AptError::Unknown {
+                    name: (*name).to_owned(),
+                })
+        };
+        names.iter().map(&mut take).collect()
+    }
+
+    /// The Debian release that the host gets its packages from.
+    pub fn release(&self) -> Result<Release, AptError> {
+        // One target per archive, component and architecture.
+        let format = "$(ORIGIN)|$(CODENAME)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)";
+        let targets = APT_GET
+            .output(self.command(APT_GET).args([
+                "indextargets",
+                "--format",
+                format,
+                "Created-By: Packages",
+            ]))
+            .map_err(AptError::Lists)?;
+        let host = fs::read_to_string(OS_RELEASE).unwrap_or_default();
+        release::choose(&String::from_utf8_lossy(&targets), &host).ok_or(AptError::NoRelease)
     }
 
     /// Fetches the package and unpacks its files into `dir`. Nothing is installed.

@@ -40,10 +40,7 @@ impl Busybox {
                     })?;
                 fs::rename(&binary, dir.join("busybox"))
                     .map_err(ImageError::io("move", &binary))?;
-                let run = Tool {
-                    name: "busybox",
-                    package: PACKAGE,
-                };
+                let run = Tool::new("busybox", PACKAGE);
                 let list =
                     run.output(std::process::Command::new(dir.join("busybox")).arg("--list"))?;
                 let path = dir.join("applets");

@@ -33,6 +33,7 @@ pub mod cpio;
 mod error;
 pub mod initramfs;
 pub mod kernel;
+pub mod rootdisk;
 mod tool;
 
 pub use busybox::Busybox;
@@ -42,4 +43,5 @@ pub use initramfs::Initramfs;
 pub use kernel::Kernel;
 /// The kernel command line's words for `muster-init`.
 pub use muster_init::cmdline;
+pub use rootdisk::RootDisk;
 pub use tool::ToolError;

@@ -17,30 +17,18 @@ pub(crate) struct Tool {
     pub package: &'static str,
 }
 
-pub(crate) const APT_CACHE: Tool = Tool {
-    name: "apt-cache",
-    package: "apt",
-};
-pub(crate) const APT_GET: Tool = Tool {
-    name: "apt-get",
-    package: "apt",
-};
-pub(crate) const DPKG_DEB: Tool = Tool {
-    name: "dpkg-deb",
-    package: "dpkg",
-};
-pub(crate) const GZIP: Tool = Tool {
-    name: "gzip",
-    package: "gzip",
-};
-pub(crate) const XZ: Tool = Tool {
-    name: "xz",
-    package: "xz-utils",
-};
-pub(crate) const ZSTD: Tool = Tool {
-    name: "zstd",
-    package: "zstd",
-};
+pub(crate) const APT_CACHE: Tool = Tool::new("apt-cache", "apt");
+pub(crate) const APT_GET: Tool = Tool::new("apt-get", "apt");
+pub(crate) const CP: Tool = Tool::new("cp", "coreutils");
+pub(crate) const DPKG_DEB: Tool = Tool::new("dpkg-deb", "dpkg");
+pub(crate) const FAKEROOT: Tool = Tool::new("fakeroot", "fakeroot");
+pub(crate) const GZIP: Tool = Tool::new("gzip", "gzip");
+pub(crate) const MKE2FS: Tool = Tool::new("mke2fs", "e2fsprogs");
+pub(crate) const MMDEBSTRAP: Tool = Tool::new("mmdebstrap", "mmdebstrap");
+pub(crate) const SH: Tool = Tool::new("sh", "dash");
+pub(crate) const TAR: Tool = Tool::new("tar", "tar");
+pub(crate) const XZ: Tool = Tool::new("xz", "xz-utils");
+pub(crate) const ZSTD: Tool = Tool::new("zstd", "zstd");
 
 /// A tool that is missing or failed.
 #[derive(Debug, Error)]
@@ -74,20 +62,27 @@ pub enum ToolError {
 }
 
 impl Tool {
-    /// A command with stable (untranslated) output that also finds the administrator's programs,
-    /// which Debian keeps off an ordinary user's path.
+    /// The program `name` from the Debian package `package`.
+    pub const fn new(name: &'static str, package: &'static str) -> Self {
+        Self { name, package }
+    }
+
+    /// A command with stable (untranslated) output.
     pub fn command(self) -> Command {
-        let mut path = env::var_os("PATH").unwrap_or_default();
-        if !path.is_empty() {
-            path.push(":");
-        }
-        path.push(OsString::from("/usr/sbin:/sbin"));
         let mut command = Command::new(self.name);
         command
-            .env("PATH", path)
+            .env("PATH", path())
             .env("LC_ALL", "C")
             .stdin(Stdio::null());
         command
+    }
+
+    /// Checks that the program is there, for those that only a script runs.
+    pub fn require(self) -> Result<(), ToolError> {
+        if env::split_paths(&path()).any(|dir| dir.join(self.name).is_file()) {
+            return Ok(());
+        }
+        Err(self.start_error(io::ErrorKind::NotFound.into()))
     }
 
     /// Runs the command to its end and returns what it printed.
@@ -124,6 +119,17 @@ impl Tool {
     }
 }
 
+/// Where programs are: the user's path, and the administrator's directories that Debian keeps off
+/// an ordinary user's.
+fn path() -> OsString {
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    if !path.is_empty() {
+        path.push(":");
+    }
+    path.push("/usr/sbin:/sbin");
+    path
+}
+
 /// The end of `output`, cut at a character boundary, without surrounding space.
 fn last_words(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
@@ -139,25 +145,17 @@ fn last_words(output: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    const SHELL: Tool = Tool {
-        name: "sh",
-        package: "dash",
-    };
-
     #[test]
     fn a_failure_carries_the_status_and_the_last_words() {
-        let error = SHELL
-            .output(SHELL.command().args(["-c", "echo so it goes >&2; exit 3"]))
+        let error = SH
+            .output(SH.command().args(["-c", "echo so it goes >&2; exit 3"]))
             .unwrap_err();
         assert_eq!(error.to_string(), "sh failed (exit status: 3): so it goes");
     }
 
     #[test]
     fn a_missing_tool_names_its_package() {
-        let tool = Tool {
-            name: "no-such-tool-anywhere",
-            package: "some-package",
-        };
+        let tool = Tool::new("no-such-tool-anywhere", "some-package");
         let error = tool.output(&mut tool.command()).unwrap_err();
         assert!(
             error.to_string().contains("apt-get install some-package"),

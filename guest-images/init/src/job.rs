@@ -16,8 +16,8 @@ use crate::{mounts, port, say};
 /// The status of a job that never ran, as of `env` and others that run a command.
 const NOT_RUN: u8 = 125;
 
-/// What programs need to find each other and to draw on a serial console.
-const ENVIRONMENT: [(&str, &str); 5] = [
+/// What programs need to find each other.
+const ENVIRONMENT: [(&str, &str); 4] = [
     (
         "PATH",
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -25,8 +25,13 @@ const ENVIRONMENT: [(&str, &str); 5] = [
     ("HOME", "/root"),
     ("USER", "root"),
     ("SHELL", "/bin/sh"),
-    ("TERM", "vt220"),
 ];
+
+/// For a person: what nearly every terminal understands.
+const PERSON: [(&str, &str); 1] = [("TERM", "vt220")];
+
+/// For a command: nobody is there to turn pages, and colours are in the way.
+const NOBODY: [(&str, &str); 3] = [("TERM", "dumb"), ("PAGER", "cat"), ("SYSTEMD_PAGER", "cat")];
 
 /// No way to know what to do.
 #[derive(Debug, Error)]
@@ -104,6 +109,8 @@ pub fn run_in_system() -> ExitCode {
             NOT_RUN
         }
     };
+    // Nothing may be lost if the machine ends with the write.
+    nix::unistd::sync();
     report(status);
     ExitCode::SUCCESS
 }
@@ -138,7 +145,11 @@ fn shell_command(command: &OsStr) -> Command {
 fn shell() -> Command {
     let mut shell = Command::new("/bin/busybox");
     let arguments: [OsString; 4] = ["setsid", "cttyhack", "sh", "-l"].map(OsString::from);
-    shell.args(arguments).envs(ENVIRONMENT).current_dir("/root");
+    shell
+        .args(arguments)
+        .envs(ENVIRONMENT)
+        .envs(PERSON)
+        .current_dir("/root");
     shell
 }
 

@@ -1,135 +1,17 @@
-//! `muster-init` as the first process of a real Debian kernel, on QEMU's emulated PC.
-//!
-//! Needs qemu-system-x86_64 and, for the first run, Debian's archive. QEMU's `isa-debug-exit` stands
-//! in for muster's exit-status port: a write of S there ends QEMU at once with the status 2 S + 1.
+//! As the first process of a small initramfs.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use muster_guest_images::initramfs::GUEST_MODULES;
-use muster_guest_images::{Busybox, Cache, Initramfs, Kernel, cmdline};
+use muster_guest_images::{Busybox, Cache, cmdline};
 
-/// Emulation is slow, and the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A machine that is gone when the test is over.
-struct Machine {
-    qemu: Child,
-    input: ChildStdin,
-    lines: Receiver<String>,
-    seen: String,
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = self.qemu.kill();
-        let _ = self.qemu.wait();
-    }
-}
-
-impl Machine {
-    /// Boots with these words on the kernel command line and these QEMU options.
-    fn boot(words: &str, options: &[&str]) -> Self {
-        let (kernel, initramfs) = images();
-        let mut qemu = Command::new("qemu-system-x86_64")
-            .args(["-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256"])
-            .args([
-                "-display",
-                "none",
-                "-nodefaults",
-                "-no-reboot",
-                "-serial",
-                "stdio",
-            ])
-            .args(["-device", "isa-debug-exit,iobase=0x501,iosize=1"])
-            .arg("-kernel")
-            .arg(kernel)
-            .arg("-initrd")
-            .arg(initramfs)
-            .args(["-append", &format!("console=ttyS0 quiet panic=-1 {words}")])
-            .args(options)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("this test needs qemu-system-x86_64 (apt-get install qemu-system-x86)");
-        let (sender, lines) = channel();
-        let output = BufReader::new(qemu.stdout.take().unwrap());
-        thread::spawn(move || {
-            for line in output.split(b'\n').map_while(Result::ok) {
-                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        let input = qemu.stdin.take().unwrap();
-        Self {
-            qemu,
-            input,
-            lines,
-            seen: String::new(),
-        }
-    }
-
-    /// Waits for a line with `text` in it.
-    fn expect(&mut self, text: &str) {
-        let start = Instant::now();
-        loop {
-            let left = PATIENCE.saturating_sub(start.elapsed());
-            let Ok(line) = self.lines.recv_timeout(left) else {
-                panic!("no {text:?} in:\n{}", self.seen);
-            };
-            self.seen.push_str(&format!("{line}\n"));
-            if line.contains(text) {
-                return;
-            }
-        }
-    }
-
-    /// Types a line.
-    fn enter(&mut self, line: &str) {
-        writeln!(self.input, "{line}").unwrap();
-    }
-
-    /// Waits for the machine's end; its exit code and everything it said.
-    fn end(mut self) -> (Option<i32>, String) {
-        let start = Instant::now();
-        let status = loop {
-            if let Some(status) = self.qemu.try_wait().unwrap() {
-                break status;
-            }
-            assert!(
-                start.elapsed() < PATIENCE,
-                "the machine does not end:\n{}",
-                self.seen
-            );
-            thread::sleep(Duration::from_millis(20));
-        };
-        while let Ok(line) = self.lines.recv() {
-            self.seen.push_str(&format!("{line}\n"));
-        }
-        (status.code(), std::mem::take(&mut self.seen))
-    }
-}
-
-fn images() -> (PathBuf, PathBuf) {
-    let cache = Cache::open_default().unwrap();
-    let kernel = Kernel::debian_cloud(&cache).unwrap();
-    let busybox = Busybox::debian(&cache).unwrap();
-    let mut initramfs = Initramfs::new(&busybox, env!("CARGO_BIN_EXE_muster-init")).unwrap();
-    initramfs.add_modules(&kernel, &GUEST_MODULES).unwrap();
-    (
-        kernel.vmlinuz,
-        initramfs.build(&cache, "init-test").unwrap(),
-    )
-}
+use crate::machine::{Machine, PATIENCE, disk_options};
 
 /// Runs a command in a machine of its own; the status that it reports and all output.
 fn run(command: &str) -> (Option<i32>, String) {
@@ -260,10 +142,7 @@ fn disk(content: &Path, image: &Path) -> [String; 2] {
         .status()
         .expect("this test needs mke2fs (apt-get install e2fsprogs)");
     assert!(made.success());
-    [
-        "-drive".to_owned(),
-        format!("if=virtio,format=raw,file={}", image.display()),
-    ]
+    disk_options(image)
 }
 
 #[test]
