@@ -3,7 +3,7 @@
 //! ```text
 //! /init                    lab-init
 //! /bin/busybox, /bin/*     BusyBox and its applets
-//! /lib/modules/*.ko        modules, numbered in the order in which init loads them
+//! /lib/modules/GROUP/*.ko  modules, numbered in the order in which init loads them
 //! /etc                     users: root, and `user` who belongs to group kvm
 //! /lab                     what the run brought along
 //! ```
@@ -18,20 +18,26 @@ use muster_guest_images::{Busybox, Cache, Kernel};
 
 use super::{LabError, LabFile};
 
-/// What the lab loads: its own devices first, then KVM, then what tests need. What a module needs
-/// itself comes along.
-const MODULES: [&str; 11] = [
-    "virtio_pci",
-    "virtio_console",
-    "virtio_blk",
-    "kvm-amd",
-    "tun",
-    "bridge",
-    "veth",
-    "loop",
-    "fuse",
-    "overlay",
-    "vhost_net",
+/// What the lab loads, in groups that init loads at the same time: the lab's own devices with what
+/// tests need, and KVM, which alone takes as long as all the others. What a module needs itself comes
+/// along.
+const MODULES: [(&str, &[&str]); 2] = [
+    (
+        "devices",
+        &[
+            "virtio_pci",
+            "virtio_console",
+            "virtio_blk",
+            "tun",
+            "bridge",
+            "veth",
+            "loop",
+            "fuse",
+            "overlay",
+            "vhost_net",
+        ],
+    ),
+    ("kvm", &["kvm-amd"]),
 ];
 
 /// The lab's user ids; `lab-init` drops to the second for commands that run as an ordinary user.
@@ -62,13 +68,19 @@ pub fn content(cache: &Cache, files: &[LabFile]) -> Result<Content, LabError> {
     }
     // After the applets, as it lists itself among them.
     archive.host_file("bin/busybox", 0o755, busybox.path)?;
-    for (index, module) in kernel.module_closure(&MODULES)?.into_iter().enumerate() {
-        let name = module
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        archive.host_file(&format!("lib/modules/{index:03}-{name}"), 0o644, module)?;
+    for (group, names) in MODULES {
+        for (index, module) in kernel.module_closure(names)?.into_iter().enumerate() {
+            let name = module
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            archive.host_file(
+                &format!("lib/modules/{group}/{index:03}-{name}"),
+                0o644,
+                module,
+            )?;
+        }
     }
     for (path, text) in [
         ("etc/passwd", PASSWD),

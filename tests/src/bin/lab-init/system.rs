@@ -4,10 +4,15 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
+
+/// Where the initramfs has its modules, a folder for each group.
+const MODULES: &str = "/lib/modules";
 
 /// Group kvm in the lab's `/etc/group`.
 pub const KVM_GROUP: u32 = 104;
@@ -49,21 +54,43 @@ pub fn mount_all() -> Result<()> {
     Ok(())
 }
 
-/// Loads all modules that the initramfs holds, in the order of their names.
+/// Loads all modules that the initramfs holds: each group in the order of its names, the groups at
+/// the same time, as emulated processors are slow.
 pub fn load_modules() -> Result<()> {
-    let dir = Path::new("/lib/modules");
-    let mut modules: Vec<PathBuf> = fs::read_dir(dir)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<_>>()?;
-    modules.sort();
-    for path in modules {
+    thread::scope(|scope| {
+        let loaders: Vec<_> = sorted(Path::new(MODULES))?
+            .into_iter()
+            .map(|group| scope.spawn(move || load_group(&group)))
+            .collect();
+        loaders
+            .into_iter()
+            .try_for_each(|loader| loader.join().expect("loading a module does not panic"))
+    })
+}
+
+fn load_group(group: &Path) -> Result<()> {
+    for path in sorted(group)? {
         let file = File::open(&path)?;
-        finit_module(&file, c"", ModuleInitFlags::empty())
-            .with_context(|| format!("cannot load {}", path.display()))?;
+        match finit_module(&file, c"", ModuleInitFlags::empty()) {
+            // Two groups may need the same module.
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot load {}", path.display()));
+            }
+        }
         // Modules stay in the kernel; their files only take memory.
         fs::remove_file(&path)?;
     }
     Ok(())
+}
+
+fn sorted(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    paths.sort();
+    Ok(paths)
 }
 
 /// Names the machine, opens `/dev/kvm` to its group and brings the loopback network up.
