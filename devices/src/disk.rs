@@ -1,6 +1,6 @@
 //! Disks: what stores the bytes behind a block device.
 //!
-//! Formats and wrappers are all [`Disk`]s and pass one conformance suite ([`conformance`]).
+//! Formats and wrappers are all [`Disk`]s and pass one conformance suite (`disk/conformance.rs`).
 
 use std::fmt::Debug;
 use std::io;
@@ -9,7 +9,9 @@ use thiserror::Error;
 use vm_memory::VolatileSlice;
 
 #[cfg(test)]
-pub mod conformance;
+pub(crate) mod conformance;
+#[cfg(test)]
+pub(crate) mod faulty;
 mod lock;
 pub mod raw;
 
@@ -81,4 +83,12 @@ pub fn check_range(disk_len: u64, offset: u64, len: u64) -> Result<(), DiskError
         Some(end) if end <= disk_len => Ok(()),
         _ => Err(DiskError::OutOfRange { offset, len }),
     }
+}
+
+/// The length of all `buffers` together.
+pub fn total_len(buffers: &[VolatileSlice<'_>]) -> u64 {
+    // Buffers may overlap, so their sum has no natural bound.
+    buffers
+        .iter()
+        .fold(0, |sum, buffer| sum.saturating_add(buffer.len() as u64))
 }

@@ -15,8 +15,12 @@ use vmm_sys_util::eventfd::EventFd;
 use crate::memory::GuestRam;
 
 pub mod block;
+mod chain;
+#[cfg(test)]
+mod driver;
 pub mod mmio;
 pub mod rng;
+mod service;
 mod worker;
 
 /// How a device tells its driver that something happened. A transport implements it.
@@ -24,6 +28,9 @@ pub trait VirtioInterrupt: Send + Sync {
     /// Buffers of queue `index` were used. The device calls it only where the queue's notification
     /// suppression asks for it.
     fn used_buffers(&self, index: u16);
+
+    /// A ring makes no sense any more, and its queue is no longer served: only a reset helps.
+    fn needs_reset(&self);
 }
 
 /// What a device needs in order to serve one queue.
@@ -32,7 +39,8 @@ pub struct QueueResources {
     pub queue: Queue,
     /// The guest's RAM.
     pub ram: GuestRam,
-    /// Readable when the driver has made buffers available.
+    /// Readable when the driver has made buffers available. Blocking (not `EFD_NONBLOCK`): a worker
+    /// sleeps in reading it.
     pub kick: EventFd,
     /// Where to report used buffers.
     pub interrupt: Arc<dyn VirtioInterrupt>,
@@ -91,4 +99,12 @@ pub trait VirtioDevice: Send {
     /// Stops serving queue `index`. Returns once no request is in flight and no thread of the device
     /// touches the ring any more. Idempotent: `None` if the queue was not running.
     fn stop_queue(&mut self, index: u16) -> Option<QueueState>;
+}
+
+/// Answers a read of configuration space whose content is `config`.
+fn copy_config(config: &[u8], offset: u64, data: &mut [u8]) {
+    data.fill(0);
+    let at = usize::try_from(offset).map_or(config.len(), |offset| offset.min(config.len()));
+    let len = data.len().min(config.len() - at);
+    data[..len].copy_from_slice(&config[at..at + len]);
 }
