@@ -1,2 +1,8 @@
-//! Placeholder.
-fn main() {}
+//! The `muster` command.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    muster::main()
+}

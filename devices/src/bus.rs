@@ -75,7 +75,10 @@ impl Bus {
         device: Arc<Mutex<dyn Device>>,
     ) -> Result<(), BusError> {
         let error = BusError { base, len };
-        let end = base.checked_add(len).filter(|end| *end > base).ok_or(error)?;
+        let end = base
+            .checked_add(len)
+            .filter(|end| *end > base)
+            .ok_or(error)?;
         let at = self.slots.partition_point(|slot| slot.base < base);
         let clear_below = at == 0 || self.slots[at - 1].base + self.slots[at - 1].len <= base;
         let clear_above = self.slots.get(at).is_none_or(|slot| end <= slot.base);

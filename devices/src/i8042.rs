@@ -39,7 +39,11 @@ mod tests {
     #[test]
     fn only_the_pulse_command_resets() {
         for value in 0..=u8::MAX {
-            let expected = if value == 0xfe { Action::Reset } else { Action::None };
+            let expected = if value == 0xfe {
+                Action::Reset
+            } else {
+                Action::None
+            };
             assert_eq!(I8042.write(COMMAND, &[value]), expected, "{value:#x}");
             assert_eq!(I8042.write(0, &[value]), Action::None, "{value:#x}");
         }

@@ -52,7 +52,11 @@ mod tests {
     #[test]
     fn only_s5_with_the_enable_bit_powers_off() {
         for value in 0..=u8::MAX {
-            let expected = if value & 0x3c == 0x34 { Action::Shutdown } else { Action::None };
+            let expected = if value & 0x3c == 0x34 {
+                Action::Shutdown
+            } else {
+                Action::None
+            };
             assert_eq!(Power.write(SLEEP_CONTROL, &[value]), expected, "{value:#x}");
         }
     }
@@ -60,7 +64,11 @@ mod tests {
     #[test]
     fn only_the_reset_value_resets() {
         for value in 0..=u8::MAX {
-            let expected = if value == RESET_VALUE { Action::Reset } else { Action::None };
+            let expected = if value == RESET_VALUE {
+                Action::Reset
+            } else {
+                Action::None
+            };
             assert_eq!(Power.write(RESET, &[value]), expected, "{value:#x}");
         }
     }

@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
-use vm_superio::serial::{NoEvents, Serial};
 use vm_superio::Trigger;
+use vm_superio::serial::{NoEvents, Serial};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::bus::{Action, Device};

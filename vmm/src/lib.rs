@@ -1,1 +1,19 @@
-//! Placeholder.
+//! A muster virtual machine: KVM, memory, boot, vCPU threads and lifecycle.
+//!
+//! [`lifecycle::run`] is the whole of it: it takes a [`VmSpec`] and returns how the guest ended. One
+//! process runs one VM; a crash or an escape stays in one guest.
+
+pub mod boot;
+pub mod console;
+mod control;
+mod cpuid;
+pub mod host;
+pub mod kvm;
+pub mod layout;
+pub mod lifecycle;
+mod machine;
+pub mod memory;
+mod spec;
+mod vcpu;
+
+pub use spec::{ConsoleSpec, DiskSpec, OnReboot, VmSpec};

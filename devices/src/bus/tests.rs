@@ -64,7 +64,13 @@ fn an_access_across_the_end_of_a_device_reaches_none() {
 fn overlapping_empty_and_wrapping_ranges_are_refused() {
     let mut bus = Bus::new();
     bus.insert(0x100, 0x10, probe()).unwrap();
-    for (base, len) in [(0x100, 0x10), (0xf8, 9), (0x10f, 1), (0x200, 0), (u64::MAX, 2)] {
+    for (base, len) in [
+        (0x100, 0x10),
+        (0xf8, 9),
+        (0x10f, 1),
+        (0x200, 0),
+        (u64::MAX, 2),
+    ] {
         assert_eq!(bus.insert(base, len, probe()), Err(BusError { base, len }));
     }
     bus.insert(0xf8, 8, probe()).unwrap();

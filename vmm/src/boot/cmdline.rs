@@ -1,29 +1,41 @@
 //! The kernel's command line.
 
+use crate::spec::OnReboot;
+
 /// What every guest is told unless its user takes over the whole command line, word by word.
 ///
 /// A word is here only if a stock kernel is worse off without it on any guest.
 pub const DEFAULT_WORDS: &[&str] = &[
     // The UART is the only console there is.
     "console=ttyS0",
-    // A guest that panicked restarts at once, so that the VM ends (or begins anew) instead of
-    // standing still. Nobody could press its reset button.
-    "panic=-1",
     // There is no PCI bus; do not search for one through its configuration ports.
     "pci=off",
     // COM1 is the only UART; do not probe for the other three of a PC.
     "8250.nr_uarts=1",
 ];
 
-/// The default command line, with `added` at its end: kernels let the last of equal words win.
-pub fn with_defaults(added: &str) -> String {
-    let mut cmdline = DEFAULT_WORDS.join(" ");
-    let added = added.trim();
-    if !added.is_empty() {
-        cmdline.push(' ');
-        cmdline.push_str(added);
+/// Makes a panic reset the guest at once. Added where a reset ends the VM: its user then learns of
+/// the panic from the exit status. Where a reset restarts the guest, a kernel that cannot boot would
+/// do so for ever, so there a panic stays on the screen.
+pub const RESET_ON_PANIC: &str = "panic=-1";
+
+/// The default command line for a VM that answers a reset with `on_reboot`, with the words of
+/// `added` at its end: kernels let the last of equal words win.
+pub fn with_defaults<'a>(
+    on_reboot: OnReboot,
+    added: impl IntoIterator<Item = &'a String>,
+) -> String {
+    let mut words = DEFAULT_WORDS.to_vec();
+    if on_reboot == OnReboot::Exit {
+        words.push(RESET_ON_PANIC);
     }
-    cmdline
+    words.extend(
+        added
+            .into_iter()
+            .map(|text| text.trim())
+            .filter(|text| !text.is_empty()),
+    );
+    words.join(" ")
 }
 
 #[cfg(test)]
@@ -32,11 +44,21 @@ mod tests {
 
     #[test]
     fn additions_follow_the_defaults() {
-        assert!(with_defaults(" quiet root=/dev/vda ").ends_with("nr_uarts=1 quiet root=/dev/vda"));
+        let added = [
+            " quiet ".to_owned(),
+            String::new(),
+            "root=/dev/vda".to_owned(),
+        ];
+        let cmdline = with_defaults(OnReboot::Restart, &added);
+        assert_eq!(
+            cmdline,
+            format!("{} quiet root=/dev/vda", DEFAULT_WORDS.join(" "))
+        );
     }
 
     #[test]
-    fn nothing_added_leaves_no_space() {
-        assert_eq!(with_defaults("  "), DEFAULT_WORDS.join(" "));
+    fn a_panic_resets_only_where_a_reset_ends_the_vm() {
+        let has = |on_reboot| with_defaults(on_reboot, &[]).contains(RESET_ON_PANIC);
+        assert!(has(OnReboot::Exit) && !has(OnReboot::Restart));
     }
 }

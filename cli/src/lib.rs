@@ -1,0 +1,75 @@
+//! The `muster` command: one file per subcommand, and what they share.
+//!
+//! A library, so that tests and fuzz targets reach the command line's parsing.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub mod doctor;
+mod log;
+pub mod run;
+
+/// The exit status when muster itself failed.
+pub const FAILURE: u8 = 1;
+
+/// Launch Linux guests on KVM.
+#[derive(Debug, Parser)]
+#[command(name = "muster", version, about, max_term_width = 100)]
+#[command(after_help = "Run `muster COMMAND --help` for a command's options and examples.")]
+pub struct Arguments {
+    #[command(flatten)]
+    log: log::LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+impl Arguments {
+    /// What to do.
+    pub fn command(&self) -> &Command {
+        &self.command
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a virtual machine until its guest ends
+    Run(Box<run::RunArgs>),
+    /// Tell what this host can do for virtual machines
+    Doctor(doctor::DoctorArgs),
+}
+
+/// Parses a command line, the program's name first. Never ends the process.
+pub fn parse<I>(arguments: I) -> Result<Arguments, clap::Error>
+where
+    I: IntoIterator<Item: Into<OsString> + Clone>,
+{
+    Arguments::try_parse_from(arguments)
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let arguments = match parse(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        // Help and version are no errors; a wrong command line is status 2.
+        Err(error) => error.exit(),
+    };
+    match execute(&arguments) {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("muster: {error:#}");
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    log::start(&arguments.log)?;
+    match &arguments.command {
+        Command::Run(args) => run::run(args),
+        Command::Doctor(args) => doctor::run(args),
+    }
+}

@@ -1,0 +1,113 @@
+//! A KVM virtual machine: memory slots, interrupt controller, and eventfds wired to both.
+#![expect(
+    unsafe_code,
+    reason = "memory slots are addresses; this module ties their lifetime to the VM"
+)]
+
+use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region};
+use kvm_ioctls::{Cap, IoEventAddress, Kvm, VmFd};
+use muster_devices::memory::GuestRam;
+use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::{KvmError, Vcpu};
+use crate::layout;
+
+/// One VM, with its RAM and interrupt controller in place.
+#[derive(Debug)]
+pub struct Vm {
+    // Declared before `ram`: closed before the memory that its slots point to is unmapped. vCPUs
+    // hold a clone of `ram` of their own.
+    fd: VmFd,
+    ram: GuestRam,
+    cpuid: CpuId,
+    tsc_deadline: bool,
+}
+
+impl Vm {
+    /// A VM with `ram` in its memory slots, an in-kernel interrupt controller and no vCPUs.
+    pub fn new(kvm: &Kvm, ram: GuestRam) -> Result<Self, KvmError> {
+        let fd = create(kvm)?;
+        // Intel's processors without "unrestricted guest" need three pages and one page of guest
+        // address space; elsewhere the calls do nothing.
+        fd.set_identity_map_address(layout::IDENTITY_MAP_ADDRESS)
+            .map_err(KvmError::refused("place the identity map"))?;
+        fd.set_tss_address(layout::TSS_ADDRESS as usize)
+            .map_err(KvmError::refused("place the task state segment"))?;
+        fd.create_irq_chip()
+            .map_err(KvmError::refused("create an interrupt controller"))?;
+        for (slot, region) in ram.iter().enumerate() {
+            let host = region
+                .get_host_address(vm_memory::MemoryRegionAddress(0))
+                .expect("an address of RAM that is mapped");
+            let slot = kvm_userspace_memory_region {
+                slot: slot as u32,
+                flags: 0,
+                guest_phys_addr: region.start_addr().raw_value(),
+                memory_size: region.len(),
+                userspace_addr: host as u64,
+            };
+            // SAFETY: the range is a mapping that `ram` owns; this VM and each of its vCPUs keep a
+            // clone of `ram`, so it outlives every use by KVM.
+            unsafe { fd.set_user_memory_region(slot) }
+                .map_err(KvmError::refused("add guest memory"))?;
+        }
+        let cpuid = kvm
+            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+            .map_err(KvmError::refused("list CPU features"))?;
+        let tsc_deadline = kvm.check_extension(Cap::TscDeadlineTimer);
+        Ok(Self {
+            fd,
+            ram,
+            cpuid,
+            tsc_deadline,
+        })
+    }
+
+    /// The CPUID leaves that this host's KVM can give a guest, the same for every vCPU.
+    pub fn supported_cpuid(&self) -> &CpuId {
+        &self.cpuid
+    }
+
+    /// Whether the local APIC's timer takes TSC deadlines.
+    pub fn has_tsc_deadline(&self) -> bool {
+        self.tsc_deadline
+    }
+
+    /// An eventfd that gives an edge on interrupt line `gsi` when written.
+    pub fn irq_line(&self, gsi: u32) -> Result<EventFd, KvmError> {
+        let what = "connect an interrupt line";
+        let line =
+            EventFd::new(EFD_NONBLOCK).map_err(|error| KvmError::refused(what)(error.into()))?;
+        self.fd
+            .register_irqfd(&line, gsi)
+            .map_err(KvmError::refused(what))?;
+        Ok(line)
+    }
+
+    /// Makes a guest's 4-byte write of `value` to `address` signal `kick` without leaving the kernel.
+    pub fn connect_kick(&self, kick: &EventFd, address: u64, value: u32) -> Result<(), KvmError> {
+        self.fd
+            .register_ioevent(kick, &IoEventAddress::Mmio(address), value)
+            .map_err(KvmError::refused("connect a queue notification"))
+    }
+
+    /// Adds vCPU number `index`, which is also its APIC ID.
+    pub fn create_vcpu(&self, index: u32) -> Result<Vcpu, KvmError> {
+        let fd = self
+            .fd
+            .create_vcpu(u64::from(index))
+            .map_err(KvmError::refused("create a vCPU"))?;
+        Vcpu::new(index, fd, self.ram.clone())
+    }
+}
+
+/// Creates an empty VM. The kernel gives up with EINTR when a signal arrives meanwhile.
+fn create(kvm: &Kvm) -> Result<VmFd, KvmError> {
+    loop {
+        match kvm.create_vm() {
+            Err(error) if error.errno() == libc::EINTR => {}
+            other => return other.map_err(KvmError::refused("create a VM")),
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The machine: vCPUs, RAM, buses and devices, wired together.
+//!
+//! ```text
+//!  vCPU threads ──exit──> ports, mmio ──> serial, power, i8042, exit status, virtio-mmio windows
+//!      ^                                      │                                      │
+//!      └────────── interrupt lines (irqfd) ───┴──────────────────────────────────────┘
+//!  guest ──queue notification (ioeventfd)──> a worker thread per running queue
+//! ```
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+
+use kvm_ioctls::Kvm;
+use muster_devices::bus::{Shared, lock};
+use muster_devices::disk::Disk;
+use muster_devices::i8042::{I8042, I8042_BASE, I8042_LEN};
+use muster_devices::memory::GuestRam;
+use muster_devices::power::{POWER_LEN, Power};
+use muster_devices::serial::SerialPort;
+use muster_devices::status::{EXIT_STATUS_PORT, ExitStatus};
+use muster_devices::virtio::VirtioDevice;
+use muster_devices::virtio::block::Block;
+use muster_devices::virtio::mmio::{MmioTransport, QUEUE_NOTIFY};
+use muster_devices::virtio::rng::Rng;
+use muster_devices::{Bus, Device};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use crate::boot::acpi::{self, AcpiSpec};
+use crate::boot::{self, BootSpec, registers};
+use crate::console::Console;
+use crate::control::{ControlLoop, Event, InputPort, Signals};
+use crate::cpuid;
+use crate::kvm::{KvmError, Vcpu, Vm};
+use crate::layout;
+use crate::lifecycle::RunError;
+use crate::memory::{self, MemorySpec};
+use crate::spec::VmSpec;
+use crate::vcpu::{AddressSpaces, Reporter, Stuck, VcpuEnd, Vcpus, firmware_msrs};
+
+/// A machine that is ready to start.
+pub struct Machine {
+    vcpus: Vec<Vcpu>,
+    devices: Devices,
+}
+
+/// Everything but the vCPUs.
+struct Devices {
+    spaces: Arc<AddressSpaces>,
+    virtio: Vec<Shared<MmioTransport>>,
+    input: Option<InputPort>,
+    power_button: EventFd,
+    exit_status: Arc<AtomicU8>,
+}
+
+impl Machine {
+    /// Builds the machine of `spec`: its kernel is loaded, its first vCPU points to it.
+    pub fn new(
+        kvm: &Kvm,
+        spec: &VmSpec,
+        disks: &[Arc<dyn Disk>],
+        console: &Console,
+    ) -> Result<Self, RunError> {
+        let max = kvm.get_max_vcpus();
+        if spec.cpus as usize > max {
+            return Err(KvmError::TooManyCpus {
+                asked: spec.cpus,
+                max,
+            }
+            .into());
+        }
+        let ram = memory::allocate(MemorySpec {
+            size: spec.memory_bytes,
+        })?;
+        let virtio_devices = disks.len() + 1;
+        let rsdp = acpi::write(
+            &ram,
+            &AcpiSpec {
+                cpus: spec.cpus,
+                virtio_devices,
+            },
+        )?;
+        let boot = BootSpec {
+            kernel: spec.kernel.clone(),
+            initrd: spec.initrd.clone(),
+            cmdline: spec.cmdline.clone(),
+            protocol: spec.protocol,
+        };
+        let entry = boot::load(&ram, &boot, rsdp)?;
+
+        let vm = Vm::new(kvm, ram.clone())?;
+        let vcpus = create_vcpus(&vm, spec.cpus)?;
+        let mut sregs = vcpus[0].sregs()?;
+        let regs = registers::set_entry(&ram, &entry, &mut sregs)?;
+        vcpus[0].set_registers(&regs, &sregs)?;
+        let devices = Devices::new(&vm, &ram, disks, console)?;
+        Ok(Self { vcpus, devices })
+    }
+
+    /// Lets the guest run.
+    pub fn start(self, signals: &Signals) -> Result<RunningMachine, RunError> {
+        let Self { vcpus, mut devices } = self;
+        let (sender, ends): (_, Receiver<VcpuEnd>) = mpsc::channel();
+        let wake = EventFd::new(EFD_NONBLOCK).map_err(RunError::Control)?;
+        let reporter = Reporter::new(sender, wake.try_clone().map_err(RunError::Control)?);
+        let control = ControlLoop::new(signals, ends, wake, devices.input.take())
+            .map_err(RunError::Control)?;
+        let vcpus = Vcpus::start(vcpus, &devices.spaces, &reporter)?;
+        Ok(RunningMachine {
+            control,
+            vcpus,
+            devices,
+        })
+    }
+}
+
+/// Creates all vCPUs. Only the first gets registers to start with: the others wait for its start-up
+/// IPIs, as processors do.
+fn create_vcpus(vm: &Vm, cpus: u32) -> Result<Vec<Vcpu>, KvmError> {
+    let cpuid = cpuid::Template::new(vm, cpus);
+    let msrs = firmware_msrs();
+    (0..cpus)
+        .map(|index| {
+            let vcpu = vm.create_vcpu(index)?;
+            vcpu.set_cpuid(&cpuid.for_vcpu(index))?;
+            vcpu.set_msrs(&msrs)?;
+            Ok(vcpu)
+        })
+        .collect()
+}
+
+impl Devices {
+    fn new(
+        vm: &Vm,
+        ram: &GuestRam,
+        disks: &[Arc<dyn Disk>],
+        console: &Console,
+    ) -> Result<Self, RunError> {
+        let mut spaces = AddressSpaces::default();
+        let exit_status = Arc::new(AtomicU8::new(0));
+        let room = EventFd::new(EFD_NONBLOCK).map_err(RunError::Control)?;
+        let serial = Arc::new(Mutex::new(SerialPort::new(
+            vm.irq_line(layout::SERIAL_GSI)?,
+            console.writer()?,
+            room.try_clone().map_err(RunError::Control)?,
+        )));
+        let input = console.reads_stdin().then(|| InputPort {
+            serial: serial.clone(),
+            room,
+        });
+
+        let ports = &mut spaces.ports;
+        let serial_len = u64::from(layout::SERIAL_PORT_LEN);
+        place(ports, layout::SERIAL_PORT.into(), serial_len, serial);
+        place(ports, I8042_BASE, I8042_LEN, shared(I8042));
+        place(ports, layout::POWER_PORT.into(), POWER_LEN, shared(Power));
+        place(
+            ports,
+            EXIT_STATUS_PORT,
+            1,
+            shared(ExitStatus::new(exit_status.clone())),
+        );
+
+        let blocks = disks
+            .iter()
+            .map(|disk| Box::new(Block::new(disk.clone())) as _);
+        let rng = Rng::new().map_err(RunError::Device)?;
+        let devices: Vec<Box<dyn VirtioDevice>> = blocks.chain([Box::new(rng) as _]).collect();
+        let mut virtio = Vec::with_capacity(devices.len());
+        for (index, device) in devices.into_iter().enumerate() {
+            let base = layout::virtio_window(index)
+                .expect("the ACPI tables have checked the number of devices")
+                .0;
+            let line = vm.irq_line(layout::virtio_gsi(index))?;
+            let transport =
+                MmioTransport::new(device, ram.clone(), line).map_err(RunError::Device)?;
+            for (queue, kick) in transport.kicks().iter().enumerate() {
+                vm.connect_kick(kick, base + QUEUE_NOTIFY, queue as u32)?;
+            }
+            let transport = Arc::new(Mutex::new(transport));
+            place(
+                &mut spaces.mmio,
+                base,
+                layout::VIRTIO_MMIO_LEN,
+                transport.clone(),
+            );
+            virtio.push(transport);
+        }
+        let power_button = vm.irq_line(layout::POWER_BUTTON_GSI)?;
+        Ok(Self {
+            spaces: Arc::new(spaces),
+            virtio,
+            input,
+            power_button,
+            exit_status,
+        })
+    }
+
+    fn stop(&self) {
+        for transport in &self.virtio {
+            lock(transport).stop();
+        }
+    }
+}
+
+fn shared<D: Device + 'static>(device: D) -> Shared<D> {
+    Arc::new(Mutex::new(device))
+}
+
+/// Puts a device where the layout says.
+fn place(bus: &mut Bus, base: u64, len: u64, device: Arc<Mutex<dyn Device>>) {
+    bus.insert(base, len, device)
+        .expect("the layout has a place for every device");
+}
+
+/// A machine whose guest is running.
+pub struct RunningMachine {
+    control: ControlLoop,
+    vcpus: Vcpus,
+    devices: Devices,
+}
+
+impl RunningMachine {
+    /// Waits for something to happen to the machine.
+    pub fn next_event(&mut self) -> std::io::Result<Event> {
+        self.control.next()
+    }
+
+    /// Presses and releases the ACPI power button.
+    pub fn press_power_button(&self) {
+        if let Err(error) = self.devices.power_button.write(1) {
+            tracing::warn!(%error, "the power button does not work");
+        }
+    }
+
+    /// What the guest last wrote to the exit-status port.
+    pub fn exit_status(&self) -> u8 {
+        self.devices.exit_status.load(Ordering::Relaxed)
+    }
+
+    /// Stops vCPUs first, then devices, so that nothing new arrives at a stopped queue.
+    pub fn stop(self) -> Result<(), Stuck> {
+        self.vcpus.stop()?;
+        self.devices.stop();
+        Ok(())
+    }
+}

@@ -1,0 +1,235 @@
+//! vCPU threads: one per vCPU, running the guest until it ends or is stopped.
+//!
+//! Locking: a vCPU thread takes a device's lock for the length of one register access, and never
+//! holds two. It reports to the control loop through a channel, at most once, and then ends.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use kvm_bindings::kvm_msr_entry;
+use muster_devices::{Action, Bus};
+use vmm_sys_util::eventfd::EventFd;
+use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
+
+use crate::kvm::{Exit, Kicker, Vcpu, VcpuFailure};
+
+/// How long a stop waits for a thread that is busy outside the guest, writing to a terminal that
+/// does not drain for instance.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the signal is sent again meanwhile: one that comes just before the thread enters some
+/// other system call does not interrupt that call.
+const STOP_RETRY: Duration = Duration::from_micros(200);
+
+/// IA32_MISC_ENABLE, and its bit that says string instructions are fast.
+const MSR_MISC_ENABLE: u32 = 0x1a0;
+const MISC_ENABLE_FAST_STRING: u64 = 1;
+/// IA32_MTRR_DEF_TYPE: MTRRs on, memory is write-back. Without it Linux gives up PAT as well.
+const MSR_MTRR_DEF_TYPE: u32 = 0x2ff;
+const MTRR_ENABLE_WRITE_BACK: u64 = 1 << 11 | 6;
+
+/// The registers that firmware would have set on each processor.
+pub fn firmware_msrs() -> [kvm_msr_entry; 2] {
+    let msr = |index, data| kvm_msr_entry {
+        index,
+        data,
+        ..Default::default()
+    };
+    [
+        msr(MSR_MISC_ENABLE, MISC_ENABLE_FAST_STRING),
+        msr(MSR_MTRR_DEF_TYPE, MTRR_ENABLE_WRITE_BACK),
+    ]
+}
+
+/// The two address spaces of the machine.
+#[derive(Default)]
+pub struct AddressSpaces {
+    /// I/O ports.
+    pub ports: Bus,
+    /// Memory-mapped registers.
+    pub mmio: Bus,
+}
+
+/// Why a vCPU thread ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VcpuEnd {
+    /// A device asked for it.
+    Action(Action),
+    /// Triple fault.
+    TripleFault,
+    /// KVM cannot go on.
+    Failed(VcpuFailure),
+    /// The thread panicked: a defect of muster.
+    Panicked,
+}
+
+/// Answers one exit. `None`: on with the guest.
+pub fn handle_exit(exit: Exit<'_>, spaces: &AddressSpaces) -> Option<VcpuEnd> {
+    let action = match exit {
+        Exit::PortRead { port, width, data } => {
+            for access in data.chunks_mut(width.max(1)) {
+                spaces.ports.read(u64::from(port), access);
+            }
+            Action::None
+        }
+        Exit::PortWrite { port, width, data } => data
+            .chunks(width.max(1))
+            .map(|access| spaces.ports.write(u64::from(port), access))
+            .find(|action| *action != Action::None)
+            .unwrap_or_default(),
+        Exit::MmioRead { address, data } => {
+            spaces.mmio.read(address, data);
+            Action::None
+        }
+        Exit::MmioWrite { address, data } => spaces.mmio.write(address, data),
+        Exit::Interrupted => Action::None,
+        Exit::TripleFault => return Some(VcpuEnd::TripleFault),
+        Exit::Failed(failure) => return Some(VcpuEnd::Failed(failure)),
+    };
+    (action != Action::None).then_some(VcpuEnd::Action(action))
+}
+
+/// Where vCPU threads report their end: a channel, and an eventfd that wakes the control loop.
+#[derive(Debug)]
+pub struct Reporter {
+    sender: Sender<VcpuEnd>,
+    wake: EventFd,
+}
+
+impl Reporter {
+    /// Reports through `sender`, then signals `wake`.
+    pub fn new(sender: Sender<VcpuEnd>, wake: EventFd) -> Self {
+        Self { sender, wake }
+    }
+
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            sender: self.sender.clone(),
+            wake: self.wake.try_clone()?,
+        })
+    }
+
+    fn report(&self, end: VcpuEnd) {
+        // Without a receiver the machine is being stopped already.
+        if self.sender.send(end).is_ok() {
+            self.wake.write(1).expect("an eventfd takes a small number");
+        }
+    }
+}
+
+/// Reports a panic while its thread unwinds.
+struct PanicGuard<'a>(&'a Reporter);
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.report(VcpuEnd::Panicked);
+        }
+    }
+}
+
+struct VcpuThread {
+    kicker: Kicker,
+    thread: JoinHandle<()>,
+}
+
+/// All running vCPUs of one machine.
+pub struct Vcpus {
+    stop: Arc<AtomicBool>,
+    threads: Vec<VcpuThread>,
+}
+
+/// A vCPU thread did not come out of the host in time.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stuck;
+
+impl Vcpus {
+    /// Starts a thread for each of `vcpus`.
+    pub fn start(
+        vcpus: Vec<Vcpu>,
+        spaces: &Arc<AddressSpaces>,
+        reporter: &Reporter,
+    ) -> Result<Self, crate::lifecycle::RunError> {
+        use crate::lifecycle::RunError;
+        // The handler has nothing to do: the signal's work is to interrupt KVM_RUN.
+        extern "C" fn ignore(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
+        register_signal_handler(SIGRTMIN(), ignore)
+            .map_err(|error| RunError::StartThread(error.into()))?;
+
+        let mut started = Self {
+            stop: Arc::default(),
+            threads: Vec::with_capacity(vcpus.len()),
+        };
+        for vcpu in vcpus {
+            let kicker = vcpu.kicker()?;
+            let reporter = reporter.try_clone().map_err(RunError::StartThread)?;
+            let (stop, spaces) = (started.stop.clone(), spaces.clone());
+            let thread = thread::Builder::new()
+                .name(format!("vcpu{}", vcpu.index()))
+                .spawn(move || run_vcpu(vcpu, &stop, &spaces, &reporter))
+                .map_err(RunError::StartThread)?;
+            started.threads.push(VcpuThread { kicker, thread });
+        }
+        Ok(started)
+    }
+
+    /// Takes all vCPUs out of the guest and ends their threads. `Err` if one is stuck in the host;
+    /// the process should then end without touching the machine again.
+    pub fn stop(mut self) -> Result<(), Stuck> {
+        self.halt()
+    }
+
+    fn halt(&mut self) -> Result<(), Stuck> {
+        self.stop.store(true, Ordering::SeqCst);
+        for vcpu in &self.threads {
+            vcpu.kicker.set();
+        }
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        for vcpu in self.threads.drain(..) {
+            while !vcpu.thread.is_finished() {
+                if Instant::now() > deadline {
+                    return Err(Stuck);
+                }
+                // Fails only if the thread has just ended.
+                let _ = vcpu.thread.kill(SIGRTMIN());
+                thread::park_timeout(STOP_RETRY);
+            }
+            // A panic was reported when it happened.
+            let _ = vcpu.thread.join();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Vcpus {
+    fn drop(&mut self) {
+        if self.halt() == Err(Stuck) {
+            tracing::warn!("a vCPU thread did not stop");
+        }
+    }
+}
+
+/// The body of a vCPU thread.
+fn run_vcpu(mut vcpu: Vcpu, stop: &AtomicBool, spaces: &AddressSpaces, reporter: &Reporter) {
+    let _guard = PanicGuard(reporter);
+    while !stop.load(Ordering::SeqCst) {
+        if let Some(end) = handle_exit(vcpu.run(), spaces) {
+            if let VcpuEnd::TripleFault | VcpuEnd::Failed(_) = end {
+                let rip = vcpu.instruction_pointer().unwrap_or_default();
+                tracing::info!(
+                    vcpu = vcpu.index(),
+                    ?end,
+                    rip = format_args!("{rip:#x}"),
+                    "ended"
+                );
+            }
+            return reporter.report(end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
