@@ -44,4 +44,4 @@ pub use kernel::Kernel;
 /// The kernel command line's words for `muster-init`.
 pub use muster_init::cmdline;
 pub use rootdisk::RootDisk;
-pub use tool::ToolError;
+pub use tool::{ToolError, missing_packages};

@@ -16,7 +16,7 @@ use crate::apt::{Apt, Release};
 use crate::cache::{Cache, Fingerprint};
 use crate::error::ImageError;
 use crate::kernel::Kernel;
-use crate::tool::{CP, FAKEROOT, MKE2FS, MMDEBSTRAP, SH, TAR};
+use crate::tool::{CP, FAKEROOT, MKE2FS, MMDEBSTRAP, SH, TAR, UNPRIVILEGED, is_root};
 
 mod overlay;
 
@@ -114,6 +114,13 @@ struct Build<'a> {
 
 impl Build<'_> {
     fn run(&self, overlay: &Overlay) -> Result<(), ImageError> {
+        // What only other programs run, and what would be missed after a minute's work.
+        for tool in [MMDEBSTRAP, TAR, MKE2FS] {
+            tool.require()?;
+        }
+        if !is_root() {
+            UNPRIVILEGED.iter().try_for_each(|tool| tool.require())?;
+        }
         let scratch =
             tempfile::tempdir_in(self.dir).map_err(ImageError::io("write to", self.dir))?;
         let scratch = scratch.path();
@@ -180,11 +187,7 @@ impl Build<'_> {
         // In one process: a faked owner is known no longer than fakeroot runs.
         let script = "set -e; mkdir \"$2\"; tar --numeric-owner -xpf \"$1\" -C \"$2\"; rm \"$1\"; \
             mke2fs -q -t ext4 -L \"$4\" -m 0 -E root_owner=0:0 -d \"$2\" \"$3\" \"$5\"; rm -rf \"$2\"";
-        // The script could only say that a command was not found.
-        for tool in [TAR, MKE2FS] {
-            tool.require()?;
-        }
-        let (tool, mut command) = if nix::unistd::geteuid().is_root() {
+        let (tool, mut command) = if is_root() {
             (SH, SH.command())
         } else {
             let mut command = FAKEROOT.command();

@@ -25,10 +25,37 @@ pub(crate) const FAKEROOT: Tool = Tool::new("fakeroot", "fakeroot");
 pub(crate) const GZIP: Tool = Tool::new("gzip", "gzip");
 pub(crate) const MKE2FS: Tool = Tool::new("mke2fs", "e2fsprogs");
 pub(crate) const MMDEBSTRAP: Tool = Tool::new("mmdebstrap", "mmdebstrap");
+pub(crate) const NEWUIDMAP: Tool = Tool::new("newuidmap", "uidmap");
 pub(crate) const SH: Tool = Tool::new("sh", "dash");
 pub(crate) const TAR: Tool = Tool::new("tar", "tar");
 pub(crate) const XZ: Tool = Tool::new("xz", "xz-utils");
 pub(crate) const ZSTD: Tool = Tool::new("zstd", "zstd");
+
+/// What every recipe together runs.
+const ALL: [Tool; 11] = [
+    APT_CACHE, APT_GET, CP, DPKG_DEB, GZIP, MKE2FS, MMDEBSTRAP, SH, TAR, XZ, ZSTD,
+];
+
+/// What an ordinary user needs besides, to make files that belong to others.
+pub(crate) const UNPRIVILEGED: [Tool; 2] = [FAKEROOT, NEWUIDMAP];
+
+/// The Debian packages of those programs that some recipe needs and the host lacks.
+pub fn missing_packages() -> Vec<&'static str> {
+    let unprivileged = if is_root() { &[] } else { &UNPRIVILEGED[..] };
+    let missing = ALL
+        .iter()
+        .chain(unprivileged)
+        .filter(|tool| tool.require().is_err());
+    let mut packages: Vec<_> = missing.map(|tool| tool.package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages
+}
+
+/// Whether files may be given to anyone.
+pub(crate) fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
 
 /// A tool that is missing or failed.
 #[derive(Debug, Error)]
@@ -157,10 +184,10 @@ mod tests {
     fn a_missing_tool_names_its_package() {
         let tool = Tool::new("no-such-tool-anywhere", "some-package");
         let error = tool.output(&mut tool.command()).unwrap_err();
-        assert!(
-            error.to_string().contains("apt-get install some-package"),
-            "{error}"
-        );
+        let expected = "no-such-tool-anywhere is not installed: run `apt-get install some-package`";
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(tool.require().unwrap_err().to_string(), expected);
+        SH.require().unwrap();
     }
 
     #[test]

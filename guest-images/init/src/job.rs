@@ -137,6 +137,7 @@ fn shell_command(command: &OsStr) -> Command {
         .arg("-c")
         .arg(command)
         .envs(ENVIRONMENT)
+        .envs(NOBODY)
         .current_dir("/root");
     shell
 }

@@ -325,10 +325,11 @@ impl Index {
     /// The files of these modules and of all that they need, in load order.
     pub fn closure(&self, names: &[&str]) -> Result<Vec<PathBuf>, ModulesError> {
         let mut order = Vec::new();
+        let mut seen = BTreeSet::new();
         for name in names {
             let name = canonical(name);
             if self.loads.contains_key(&name) {
-                self.load(&name, &mut BTreeSet::new(), &mut order);
+                self.load(&name, &mut seen, &mut order);
             } else if !self.builtin.contains(&name) {
                 return Err(ModulesError::Unknown { name });
             }
@@ -336,22 +337,24 @@ impl Index {
         Ok(order.iter().map(|path| self.dir.join(path)).collect())
     }
 
-    /// Appends what loading `name` takes. Unlike dependencies, soft ones may be circular: `open`
-    /// holds the modules whose own are being looked at.
-    fn load(&self, name: &str, open: &mut BTreeSet<String>, order: &mut Vec<String>) {
-        if !open.insert(name.to_owned()) {
+    /// Appends what loading `name` takes, each module after what it needs. Unlike dependencies, soft
+    /// ones may be circular, so `seen` holds all modules that are in the order or about to be.
+    fn load(&self, name: &str, seen: &mut BTreeSet<String>, order: &mut Vec<String>) {
+        if !seen.insert(name.to_owned()) {
             return;
         }
         for path in self.loads.get(name).into_iter().flatten() {
             let module = module_name(Path::new(path));
-            for wanted in self.before.get(&module).into_iter().flatten() {
+            if module != name {
+                self.load(&module, seen, order);
+                continue;
+            }
+            for wanted in self.before.get(name).into_iter().flatten() {
                 for soft in self.providers(wanted) {
-                    self.load(&soft, open, order);
+                    self.load(&soft, seen, order);
                 }
             }
-            if !order.contains(path) {
-                order.push(path.clone());
-            }
+            order.push(path.clone());
         }
     }
 
