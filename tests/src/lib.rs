@@ -5,6 +5,7 @@ use std::env;
 use std::path::PathBuf;
 
 pub mod child;
+pub mod fuzz;
 pub mod lab;
 pub mod terminal;
 
