@@ -1,6 +1,7 @@
 //! `cargo xtask`: what developers run.
 
 mod build;
+mod fuzz;
 mod lab;
 mod packages;
 
@@ -19,11 +20,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    Fuzz(fuzz::FuzzArgs),
     Lab(lab::LabArgs),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Lab(args) => lab::run(&args),
     };
     match result {

@@ -18,6 +18,13 @@ pub const QEMU: Tool = Tool {
     program: "qemu-system-x86_64",
     package: "qemu-system-x86",
 };
+
+/// Compiles libFuzzer.
+pub const CXX: Tool = Tool {
+    program: "g++",
+    package: "g++",
+};
+
 /// Makes sure that `tools` are there, installing their packages if need be.
 pub fn ensure_installed(tools: &[Tool]) -> Result<()> {
     let missing: Vec<&str> = tools
