@@ -51,6 +51,8 @@ struct Devices {
     input: Option<InputPort>,
     power_button: EventFd,
     exit_status: Arc<AtomicU8>,
+    /// KVM disconnects all interrupt lines when the VM's descriptor is closed, even while vCPUs run.
+    _vm: Vm,
 }
 
 impl Machine {
@@ -93,7 +95,7 @@ impl Machine {
         let mut sregs = vcpus[0].sregs()?;
         let regs = registers::set_entry(&ram, &entry, &mut sregs)?;
         vcpus[0].set_registers(&regs, &sregs)?;
-        let devices = Devices::new(&vm, &ram, disks, console)?;
+        let devices = Devices::new(vm, &ram, disks, console)?;
         Ok(Self { vcpus, devices })
     }
 
@@ -131,7 +133,7 @@ fn create_vcpus(vm: &Vm, cpus: u32) -> Result<Vec<Vcpu>, KvmError> {
 
 impl Devices {
     fn new(
-        vm: &Vm,
+        vm: Vm,
         ram: &GuestRam,
         disks: &[Arc<dyn Disk>],
         console: &Console,
@@ -193,6 +195,7 @@ impl Devices {
             input,
             power_button,
             exit_status,
+            _vm: vm,
         })
     }
 
