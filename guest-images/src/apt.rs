@@ -4,16 +4,16 @@
 //! that the archive no longer has what they name, lists of our own are fetched into the cache: that
 //! needs no root and leaves the host alone.
 
+use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
 use thiserror::Error;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Fingerprint};
 use crate::error::ImageError;
 use crate::tool::{APT_CACHE, APT_GET, DPKG_DEB, Tool, ToolError};
 
@@ -23,6 +23,17 @@ pub use release::Release;
 
 /// Where apt keeps the host's package lists.
 const HOST_LISTS: &str = "/var/lib/apt/lists";
+
+/// Where apt is configured.
+const HOST_CONFIGURATION: &str = "/etc/apt";
+
+/// Hosts may have apt do things after an update, such as emptying its caches. Ours is none of their
+/// business.
+const NO_HOOKS: &str = "\
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+";
 
 /// Says which release the host itself is.
 const OS_RELEASE: &str = "/etc/os-release";
@@ -55,14 +66,6 @@ pub enum AptError {
     /// Reading the package lists failed.
     #[error("cannot read apt's package lists")]
     Lists(#[source] ToolError),
-    /// The directory for lists of our own could not be made.
-    #[error("cannot prepare {path}")]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
 }
 
 impl AptError {
@@ -88,95 +91,115 @@ pub struct Package {
     pub depends: Vec<String>,
 }
 
-/// One source of package lists: the host's or the cache's own.
+/// Package lists, the host's or the cache's own, and the archives they belong to.
 #[derive(Debug)]
-pub struct Apt {
+pub struct Apt<'a> {
+    cache: &'a Cache,
+    /// What is ours: lists, and what apt keeps beside them.
     own: PathBuf,
     use_own: bool,
 }
 
-impl Apt {
+impl<'a> Apt<'a> {
     /// Runs `recipe` with the package lists at hand and, if a package is missing from them or can
     /// no longer be fetched, once more with lists fetched now.
     pub fn with_lists<T>(
-        cache: &Cache,
+        cache: &'a Cache,
         recipe: impl Fn(&Self) -> Result<T, ImageError>,
     ) -> Result<T, ImageError> {
         let own = cache.dir().join("apt");
-        let use_own = updated(&own.join("lists")) > updated(Path::new(HOST_LISTS));
-        let mut apt = Self { own, use_own };
+        let use_own = modified(&own.join("lists")) > modified(Path::new(HOST_LISTS));
+        let mut apt = Self {
+            cache,
+            own,
+            use_own,
+        };
         match recipe(&apt) {
-            Err(ImageError::Apt(error)) if error.lists_may_be_old() => {
-                apt.update(cache)?;
-                recipe(&apt)
-            }
-            result => result,
+            Err(ImageError::Apt(error)) if error.lists_may_be_old() => {}
+            result => return result,
+        }
+        // One archive that cannot be reached need not be the one that counts.
+        let updated = apt.update();
+        match (recipe(&apt), updated) {
+            (Err(ImageError::Apt(error)), Err(reason)) if error.lists_may_be_old() => Err(reason),
+            (result, _) => result,
         }
     }
 
     /// Fetches lists of our own and uses them from now on.
-    fn update(&mut self, cache: &Cache) -> Result<(), ImageError> {
+    fn update(&mut self) -> Result<(), ImageError> {
         for dir in ["lists/partial", "archives/partial"] {
             let path = self.own.join(dir);
-            fs::create_dir_all(&path).map_err(|source| AptError::Directory { path, source })?;
+            fs::create_dir_all(&path).map_err(ImageError::io("create", &path))?;
         }
-        let _lock = cache.lock("package lists", &self.own.join(".lock"))?;
-        cache.step("fetching Debian's package lists");
+        let _lock = self.cache.lock("package lists", &self.own.join(".lock"))?;
+        let options = self.own.join("apt.conf");
+        fs::write(&options, NO_HOOKS).map_err(ImageError::io("write", &options))?;
+        self.cache.step("fetching Debian's package lists");
         self.use_own = true;
+        let mut command = self.command(APT_GET);
+        command.arg("--config-file").arg(&options);
         APT_GET
-            .output(
-                self.command(APT_GET)
-                    .args(["--quiet", "update", "--error-on=any"]),
-            )
+            .output(command.args(["--quiet", "update", "--error-on=any"]))
             .map_err(AptError::Update)?;
         Ok(())
     }
 
     /// The candidate version of the package called `name`.
-    pub fn package(&self, name: &str) -> Result<Package, AptError> {
-        let mut packages = self.packages(&[name])?;
-        Ok(packages.remove(0))
-    }
-
-    /// The candidate versions of these packages, in the same order.
-    pub fn packages(&self, names: &[&str]) -> Result<Vec<Package>, AptError> {
-        let mut command = self.command(APT_CACHE);
-        let records = match APT_CACHE.output(
-            command
-                .args(["show", "--no-all-versions", "--"])
-                .args(names),
-        ) {
-            Ok(records) => String::from_utf8_lossy(&records).into_owned(),
-            // What apt-cache answers if it does not know one of the names.
-            Err(ToolError::Failed { .. }) => String::new(),
-            Err(error) => return Err(AptError::Lists(error)),
+    pub fn package(&self, name: &str) -> Result<Package, ImageError> {
+        let unknown = || AptError::Unknown {
+            name: name.to_owned(),
         };
-        let mut found: Vec<Package> = records.split("\n\n").filter_map(parse).collect();
-        let mut take = |name: &&str| {
-            let index = found.iter().position(|package| package.name == **name);
-            index
-                .map(|index| found.swap_remove(index))
-                .ok_or_else(|| AptError::Unknown {
-                    name: (*name).to_owned(),
-                })
-        };
-        names.iter().map(&mut take).collect()
+        match self.ask(APT_CACHE, &["show", "--no-all-versions", "--", name]) {
+            Ok(record) => Ok(parse(&record).ok_or_else(unknown)?),
+            // What apt-cache answers if it does not know the name.
+            Err(ImageError::Apt(AptError::Lists(ToolError::Failed { .. }))) => {
+                Err(unknown().into())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The Debian release that the host gets its packages from.
-    pub fn release(&self) -> Result<Release, AptError> {
+    pub fn release(&self) -> Result<Release, ImageError> {
         // One target per archive, component and architecture.
         let format = "$(ORIGIN)|$(CODENAME)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)";
-        let targets = APT_GET
-            .output(self.command(APT_GET).args([
-                "indextargets",
-                "--format",
-                format,
-                "Created-By: Packages",
-            ]))
-            .map_err(AptError::Lists)?;
+        let targets = self.ask(
+            APT_GET,
+            &["indextargets", "--format", format, "Created-By: Packages"],
+        )?;
         let host = fs::read_to_string(OS_RELEASE).unwrap_or_default();
-        release::choose(&String::from_utf8_lossy(&targets), &host).ok_or(AptError::NoRelease)
+        Ok(release::choose(&targets, &host).ok_or(AptError::NoRelease)?)
+    }
+
+    /// What apt answers from its lists. It takes half a second to look, so answers are remembered
+    /// until apt's files change.
+    fn ask(&self, tool: Tool, arguments: &[&str]) -> Result<String, ImageError> {
+        let mut fingerprint = Fingerprint::new("apt-answers", 1).field("tool", tool.name);
+        for argument in arguments {
+            fingerprint = fingerprint.field("argument", argument);
+        }
+        let own = self.own.join("lists");
+        let lists = if self.use_own {
+            &own
+        } else {
+            Path::new(HOST_LISTS)
+        };
+        let elsewhere = env::var_os("APT_CONFIG").unwrap_or_default();
+        fingerprint = fingerprint.field("APT_CONFIG", elsewhere.as_encoded_bytes());
+        for dir in [lists, Path::new(HOST_CONFIGURATION)] {
+            fingerprint = state(dir, fingerprint);
+        }
+        let dir = self.cache.memo(fingerprint, |dir| {
+            let answer = tool
+                .output(self.command(tool).args(arguments))
+                .map_err(AptError::Lists)?;
+            let path = dir.join("answer");
+            fs::write(&path, answer).map_err(ImageError::io("write", &path))
+        })?;
+        let path = dir.join("answer");
+        let answer = fs::read(&path).map_err(ImageError::io("read", &path))?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
     /// Fetches the package and unpacks its files into `dir`. Nothing is installed.
@@ -223,8 +246,34 @@ impl Apt {
     }
 }
 
+/// Adds name, time and length of every file below `dir`: enough to notice that apt was reconfigured
+/// or has other lists. What cannot be read adds nothing.
+fn state(dir: &Path, mut all: Fingerprint) -> Fingerprint {
+    let mut items: Vec<_> = fs::read_dir(dir).into_iter().flatten().flatten().collect();
+    items.sort_by_key(fs::DirEntry::file_name);
+    for item in items {
+        let Ok(metadata) = item.metadata() else {
+            continue;
+        };
+        if metadata.is_dir() {
+            all = state(&item.path(), all);
+            continue;
+        }
+        let since_epoch = metadata
+            .modified()
+            .ok()
+            .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
+            .unwrap_or_default();
+        all = all
+            .field("file", item.path().as_os_str().as_encoded_bytes())
+            .field("time", since_epoch.as_nanos().to_le_bytes())
+            .field("length", metadata.len().to_le_bytes());
+    }
+    all
+}
+
 /// When the lists in `dir` were last fetched.
-fn updated(dir: &Path) -> SystemTime {
+fn modified(dir: &Path) -> SystemTime {
     fs::metadata(dir)
         .and_then(|metadata| metadata.modified())
         .unwrap_or(SystemTime::UNIX_EPOCH)

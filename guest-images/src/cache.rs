@@ -143,6 +143,25 @@ impl Cache {
         fingerprint: Fingerprint,
         build: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
+        self.make(fingerprint, build, write_back)
+    }
+
+    /// As [`entry`](Self::entry), for what is small and quickly made again: a power failure may cost
+    /// its content, and making it costs no wait for the disk.
+    pub(crate) fn memo<E: From<CacheError>>(
+        &self,
+        fingerprint: Fingerprint,
+        build: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<PathBuf, E> {
+        self.make(fingerprint, build, |_| Ok(()))
+    }
+
+    fn make<E: From<CacheError>>(
+        &self,
+        fingerprint: Fingerprint,
+        build: impl FnOnce(&Path) -> Result<(), E>,
+        settle: impl FnOnce(&Path) -> Result<(), CacheError>,
+    ) -> Result<PathBuf, E> {
         let (recipe, key) = fingerprint.finish();
         let shelf = self.dir.join(&recipe);
         fs::create_dir_all(&shelf).map_err(CacheError::io("create", &shelf))?;
@@ -158,6 +177,7 @@ impl Cache {
             .tempdir_in(&shelf)
             .map_err(CacheError::io("create a directory in", &shelf))?;
         build(unfinished.path())?;
+        settle(unfinished.path())?;
         finish(unfinished, &entry)?;
         Ok(entry)
     }
@@ -184,12 +204,15 @@ impl Cache {
     }
 }
 
-/// Makes a complete image visible, and only once its content will survive a power failure: an entry
-/// is never looked into again.
+/// Writes an image back to the disk. It becomes visible only once it will survive a power failure,
+/// for an entry is never looked into again.
+fn write_back(dir: &Path) -> Result<(), CacheError> {
+    let file = File::open(dir).map_err(CacheError::io("open", dir))?;
+    nix::unistd::syncfs(&file).map_err(|errno| CacheError::io("write back", dir)(errno.into()))
+}
+
+/// Makes a complete image visible.
 fn finish(unfinished: tempfile::TempDir, entry: &Path) -> Result<(), CacheError> {
-    let dir = File::open(unfinished.path()).map_err(CacheError::io("open", unfinished.path()))?;
-    nix::unistd::syncfs(&dir)
-        .map_err(|errno| CacheError::io("write back", unfinished.path())(errno.into()))?;
     // What filled the directory may have given it a time of long ago.
     touch(unfinished.path())?;
     let path = unfinished.keep();

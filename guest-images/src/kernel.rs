@@ -36,9 +36,7 @@ impl Kernel {
     /// The candidate version of Debian's `linux-image-cloud-amd64`.
     pub fn debian_cloud(cache: &Cache) -> Result<Self, ImageError> {
         let (dir, version) = Apt::with_lists(cache, |apt| {
-            let (package, version) = image_package(&apt.package(CLOUD)?, |name| {
-                apt.package(name).map_err(ImageError::from)
-            })?;
+            let (package, version) = image_package(&apt.package(CLOUD)?, |name| apt.package(name))?;
             let fingerprint = Fingerprint::new("kernel", 1).field(&package.name, &package.sha256);
             let dir = cache.entry(fingerprint, |dir| {
                 cache.step(&format!("fetching {} {}", package.name, package.version));

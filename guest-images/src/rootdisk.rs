@@ -71,9 +71,8 @@ impl RootDisk {
             let mut fingerprint = Fingerprint::new("root-disk", 1)
                 .field("codename", &release.codename)
                 .field("kernel", &kernel.version);
-            let mut names = PACKAGES.to_vec();
-            names.push(RELEASE_PACKAGE);
-            for package in apt.packages(&names)? {
+            for name in PACKAGES.iter().chain([&RELEASE_PACKAGE]) {
+                let package = apt.package(name)?;
                 fingerprint = fingerprint.field(&package.name, &package.sha256);
             }
             let fingerprint = overlay.fingerprint(fingerprint)?;

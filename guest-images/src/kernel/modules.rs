@@ -351,11 +351,20 @@ impl Index {
             }
             for wanted in self.before.get(name).into_iter().flatten() {
                 for soft in self.providers(wanted) {
-                    self.load(&soft, seen, order);
+                    if !self.waits_for(&soft, seen, order) {
+                        self.load(&soft, seen, order);
+                    }
                 }
             }
             order.push(path.clone());
         }
+    }
+
+    /// Whether `name` needs a module that is itself still waiting to be loaded. Then it cannot come
+    /// first, and is no help.
+    fn waits_for(&self, name: &str, seen: &BTreeSet<String>, order: &[String]) -> bool {
+        let mut loads = self.loads.get(name).into_iter().flatten();
+        loads.any(|path| seen.contains(&module_name(Path::new(path))) && !order.contains(path))
     }
 
     /// The loadable modules that a soft dependency means: the one of that name, or all with that

@@ -121,6 +121,21 @@ fn a_closure_loads_everything_once_and_in_order() {
 }
 
 #[test]
+fn a_soft_dependency_never_comes_before_what_it_needs() {
+    let dir = tree(
+        &[
+            ("a.ko", &["depends=", "softdep=pre: b c"]),
+            ("b.ko", &["depends=a"]),
+            ("c.ko", &["depends="]),
+        ],
+        "",
+    );
+    prepare(dir.path()).unwrap();
+    assert_eq!(closure(dir.path(), &["a"]), ["c", "a"]);
+    assert_eq!(closure(dir.path(), &["a", "b"]), ["c", "a", "b"]);
+}
+
+#[test]
 fn unknown_modules_are_named() {
     let dir = sample();
     let error = Index::read(dir.path())
