@@ -6,8 +6,8 @@
 )]
 
 use std::io;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -59,4 +59,12 @@ pub fn become_user(command: &mut Command, uid: Uid, gid: Gid, extra_group: Gid) 
     };
     // SAFETY: the closure only makes system calls; it takes no lock and allocates nothing.
     unsafe { command.pre_exec(set_up) };
+}
+
+/// A status as one number, the way shells have it: 128 + number if a signal ended the process.
+pub fn status_number(status: ExitStatus) -> i32 {
+    status
+        .code()
+        .or_else(|| Some(128 + status.signal()?))
+        .expect("it exited or was killed")
 }

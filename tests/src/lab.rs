@@ -17,7 +17,7 @@
 //! under muster inside the lab.
 
 use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -168,6 +168,12 @@ impl Lab {
         }
     }
 
+    /// Sets another command.
+    pub fn argv<S: Into<String>>(mut self, argv: impl IntoIterator<Item = S>) -> Self {
+        self.argv = argv.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Sets the number of CPUs.
     pub fn cpus(mut self, cpus: u32) -> Self {
         self.cpus = cpus;
@@ -246,6 +252,16 @@ impl Lab {
                 stderr: &mut stderr,
             },
         )
+    }
+
+    /// Runs the command; its output goes to `stdout` and `stderr`.
+    pub fn run_to(
+        &self,
+        cache: &Cache,
+        stdout: &mut dyn Write,
+        stderr: &mut dyn Write,
+    ) -> Result<LabOutcome, LabError> {
+        self.run_with(cache, Output { stdout, stderr })
     }
 
     /// Runs the command and keeps its output.

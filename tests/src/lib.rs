@@ -6,8 +6,11 @@ use std::path::PathBuf;
 
 pub mod child;
 pub mod fuzz;
+pub mod images;
 pub mod lab;
+pub mod place;
 pub mod terminal;
+pub mod vm;
 
 /// A program of this workspace, built into the same directory as the program that is running. If it
 /// is not there, the error is where it was expected.

@@ -37,7 +37,7 @@ pub enum Profile {
     Release,
 }
 
-/// Builds this package's and muster's programs; gives the directory that they are in.
+/// Builds muster's programs, those of its guests and of the lab; gives the directory that they are in.
 pub fn programs(profile: Profile) -> Result<PathBuf> {
     let mut command = cargo();
     command.args([

@@ -4,16 +4,22 @@ use std::time::Duration;
 
 use clap::Args;
 use muster_guest_images::Cache;
+use muster_tests::images::GuestImages;
 use muster_tests::lab::Lab;
+use muster_tests::place::equip;
 
 use crate::build::{self, Profile};
 use crate::{TaskResult, exit_code, packages};
 
 /// Run a command, or a shell, in the lab host: a machine with real KVM, emulated by QEMU.
 ///
-/// `muster` is in the path there. Without a command you get a shell.
+/// `muster` is in the path there, and /lab/images has what its guests boot from: vmlinuz, vmlinux
+/// and initramfs.cpio. Without a command you get a shell.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  cargo xtask lab\n  cargo xtask lab -- ls -l /dev/kvm")]
+#[command(
+    after_help = "Examples:\n  cargo xtask lab\n  cargo xtask lab -- muster doctor\n  \
+    cargo xtask lab -- muster run --kernel /lab/images/vmlinux --initrd /lab/images/initramfs.cpio"
+)]
 pub struct LabArgs {
     /// CPUs of the lab.
     #[arg(long, default_value_t = 2, value_name = "N")]
@@ -78,7 +84,8 @@ pub fn run(args: &LabArgs) -> TaskResult {
     if args.bare {
         build::lab_init()?;
     } else {
-        lab = lab.file(build::programs(profile)?.join("muster"), "lab/bin/muster");
+        let muster = build::programs(profile)?.join("muster");
+        lab = equip(lab, &GuestImages::prepare(&cache)?, muster);
     }
     for (host, path) in &args.files {
         lab = lab.file(host, path);

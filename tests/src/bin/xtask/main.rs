@@ -1,9 +1,13 @@
 //! `cargo xtask`: what developers run.
 
 mod build;
+mod demo;
+mod excerpt;
 mod fuzz;
+mod images;
 mod lab;
 mod packages;
+mod test;
 
 use std::process::ExitCode;
 
@@ -20,14 +24,20 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    Demo(demo::DemoArgs),
     Fuzz(fuzz::FuzzArgs),
+    Images(images::ImagesArgs),
     Lab(lab::LabArgs),
+    Test(test::TestArgs),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Task::Demo(args) => demo::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Images(args) => images::run(&args),
         Task::Lab(args) => lab::run(&args),
+        Task::Test(args) => test::run(&args),
     };
     match result {
         Ok(code) => code,

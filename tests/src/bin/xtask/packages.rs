@@ -25,6 +25,41 @@ pub const CXX: Tool = Tool {
     package: "g++",
 };
 
+/// Checks ACPI tables, in unit tests.
+pub const IASL: Tool = Tool {
+    program: "iasl",
+    package: "acpica-tools",
+};
+
+/// What the recipes for images run. Root file systems are made without root by way of the last two.
+pub fn for_images() -> Vec<Tool> {
+    let mut tools = vec![
+        Tool {
+            program: "mmdebstrap",
+            package: "mmdebstrap",
+        },
+        Tool {
+            program: "mke2fs",
+            package: "e2fsprogs",
+        },
+        Tool {
+            program: "xz",
+            package: "xz-utils",
+        },
+    ];
+    if !nix::unistd::geteuid().is_root() {
+        tools.push(Tool {
+            program: "fakeroot",
+            package: "fakeroot",
+        });
+        tools.push(Tool {
+            program: "newuidmap",
+            package: "uidmap",
+        });
+    }
+    tools
+}
+
 /// Makes sure that `tools` are there, installing their packages if need be.
 pub fn ensure_installed(tools: &[Tool]) -> Result<()> {
     let missing: Vec<&str> = tools
