@@ -29,6 +29,7 @@ mod memory_map;
 mod params;
 mod pvh;
 pub mod registers;
+mod reset_vector;
 
 /// How the kernel is entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -157,6 +158,7 @@ pub fn load(ram: &GuestRam, spec: &BootSpec, rsdp: GuestAddress) -> Result<Entry
         }
         None => None,
     };
+    reset_vector::write(ram)?;
     write_cmdline(ram, &spec.cmdline, &kernel)?;
     Ok(write_parameters(ram, &kernel, initrd, &spec.cmdline, rsdp)?)
 }

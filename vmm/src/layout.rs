@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! 0x0000_0000  boot data: descriptor table, start info, zero page, stack, page tables, command line
-//! 0x000e_0000  ACPI tables                               reserved in the memory map
+//! 0x000e_0000  ACPI tables, reset vector                 reserved in the memory map
 //! 0x0010_0000  kernel ... initrd at the top              RAM up to the hole
 //! 0xc000_0000  virtio-mmio windows                       the hole: no RAM
 //! 0xfec0_0000  I/O APIC, local APICs, KVM's own pages
@@ -57,7 +57,9 @@ pub const LOW_RAM_END: GuestAddress = GuestAddress(0x9_fc00);
 /// First byte of the ACPI tables, and the RSDP. A kernel that is not told searches from here.
 pub const ACPI_START: GuestAddress = GuestAddress(0xe_0000);
 /// The end of the ACPI tables.
-pub const ACPI_END: GuestAddress = GuestAddress(0x10_0000);
+pub const ACPI_END: GuestAddress = GuestAddress(0xf_0000);
+/// Where a PC's processor begins after a reset, as seen in real mode: the last 16 bytes of firmware.
+pub const RESET_VECTOR: GuestAddress = GuestAddress(0xf_fff0);
 
 /// Where memory without PC history begins: kernels load here or above.
 pub const HIMEM_START: GuestAddress = GuestAddress(0x10_0000);
@@ -141,6 +143,7 @@ mod tests {
             (CMDLINE.0, CMDLINE_CAPACITY),
             (LOW_RAM_END.0, 0),
             (ACPI_START.0, ACPI_END.0 - ACPI_START.0),
+            (RESET_VECTOR.0, 16),
             (HIMEM_START.0, 0),
         ];
         for pair in areas.windows(2) {

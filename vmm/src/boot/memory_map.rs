@@ -2,7 +2,7 @@
 
 use muster_devices::memory::GuestRam;
 
-use crate::layout::{ACPI_END, ACPI_START, HIMEM_START, LOW_RAM_END};
+use crate::layout::{ACPI_START, HIMEM_START, LOW_RAM_END};
 use crate::memory::regions;
 
 /// Usable by the guest.
@@ -20,8 +20,8 @@ pub(super) struct MemoryRange {
 
 /// The map of a guest with this RAM, in the order of addresses.
 ///
-/// Between conventional memory and 1 MiB only the ACPI tables are listed; the rest is what a PC
-/// uses for video memory and firmware, and kernels leave it alone.
+/// Between conventional memory and 1 MiB, only what takes the place of firmware is listed, from the
+/// ACPI tables to the reset vector. The rest is a PC's video memory, and kernels leave it alone.
 pub(super) fn memory_map(ram: &GuestRam) -> Vec<MemoryRange> {
     let range = |start: u64, end: u64, kind| MemoryRange {
         start,
@@ -30,7 +30,7 @@ pub(super) fn memory_map(ram: &GuestRam) -> Vec<MemoryRange> {
     };
     let mut map = vec![
         range(0, LOW_RAM_END.0, RAM),
-        range(ACPI_START.0, ACPI_END.0, RESERVED),
+        range(ACPI_START.0, HIMEM_START.0, RESERVED),
     ];
     map.extend(regions(ram).iter().map(|region| {
         let start = region.guest_base.0.max(HIMEM_START.0);
