@@ -1,4 +1,4 @@
-//! A disk that fails on demand and counts flushes, for tests.
+//! A disk that fails on demand and counts what else cannot be seen, for tests.
 
 use std::io;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
@@ -14,6 +14,7 @@ pub(crate) struct FaultyDisk<D> {
     /// The error of every operation; 0 for none.
     errno: AtomicI32,
     flushes: AtomicU64,
+    unmaps: AtomicU64,
 }
 
 impl<D: Disk> FaultyDisk<D> {
@@ -23,6 +24,7 @@ impl<D: Disk> FaultyDisk<D> {
             inner,
             errno: AtomicI32::new(0),
             flushes: AtomicU64::new(0),
+            unmaps: AtomicU64::new(0),
         }
     }
 
@@ -34,6 +36,11 @@ impl<D: Disk> FaultyDisk<D> {
     /// How often it was flushed.
     pub(crate) fn flushes(&self) -> u64 {
         self.flushes.load(Ordering::SeqCst)
+    }
+
+    /// How often zeroes were written that may give storage back.
+    pub(crate) fn unmaps(&self) -> u64 {
+        self.unmaps.load(Ordering::SeqCst)
     }
 
     fn check(&self) -> Result<(), DiskError> {
@@ -81,6 +88,7 @@ impl<D: Disk> Disk for FaultyDisk<D> {
 
     fn write_zeroes(&self, offset: u64, len: u64, may_unmap: bool) -> Result<(), DiskError> {
         self.check()?;
+        self.unmaps.fetch_add(may_unmap.into(), Ordering::SeqCst);
         self.inner.write_zeroes(offset, len, may_unmap)
     }
 }

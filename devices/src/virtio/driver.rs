@@ -4,9 +4,11 @@
 //! that is half full.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use virtio_bindings::virtio_ring::{VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
+use virtio_bindings::virtio_ring::{
+    VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE, VRING_USED_F_NO_NOTIFY,
+};
 use virtio_queue::desc::RawDescriptor;
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{Queue, QueueT};
@@ -145,6 +147,21 @@ impl<'ram> Driver<'ram> {
         );
         self.available = self.available.wrapping_add(1);
         self.write(AVAILABLE + 2, self.available);
+    }
+
+    /// Whether the device wants to be told of the chain that was made available last.
+    pub fn wants_kick(&self, event_idx: bool) -> bool {
+        fence(Ordering::SeqCst);
+        let load = |address| {
+            self.ram
+                .load::<u16>(GuestAddress(address), Ordering::SeqCst)
+                .unwrap()
+        };
+        if event_idx {
+            load(USED + 4 + 8 * u64::from(self.size)) == self.available.wrapping_sub(1)
+        } else {
+            load(USED) & VRING_USED_F_NO_NOTIFY as u16 == 0
+        }
     }
 
     /// The next chain that the device has used, and the length it reports.

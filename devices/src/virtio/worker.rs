@@ -16,9 +16,6 @@ use vmm_sys_util::eventfd::EventFd;
 use super::service::{ChainService, QueueServer};
 use super::{QueueResources, QueueState, VirtioInterrupt};
 
-/// The kernel cuts thread names after this many bytes.
-const THREAD_NAME_LEN: usize = 15;
-
 /// A running queue. Dropping it stops it.
 pub struct QueueWorker {
     kick: EventFd,
@@ -27,7 +24,7 @@ pub struct QueueWorker {
 }
 
 impl QueueWorker {
-    /// Begins to serve queue `index`. The thread is called `name`, cut to what the kernel takes.
+    /// Begins to serve queue `index`. The thread is called `name`, cut after 15 bytes.
     pub fn start(
         name: &str,
         index: u16,
@@ -42,13 +39,8 @@ impl QueueWorker {
         let kick = resources.kick.try_clone()?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let name = name
-            .chars()
-            .filter(char::is_ascii)
-            .take(THREAD_NAME_LEN)
-            .collect();
         let thread = thread::Builder::new()
-            .name(name)
+            .name(name.to_owned())
             .spawn(move || run(index, resources, service, &stopped))?;
         Ok(Self {
             kick,

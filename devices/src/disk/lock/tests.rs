@@ -40,6 +40,23 @@ fn one_writer_or_many_readers() {
 }
 
 #[test]
+fn a_lock_on_any_part_counts() {
+    // QEMU locks single bytes.
+    let disk = NamedTempFile::new().unwrap();
+    let (ours, theirs) = (open(disk.path()), open(disk.path()));
+    let byte = libc::flock {
+        l_type: libc::F_RDLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 201,
+        l_len: 1,
+        l_pid: 0,
+    };
+    fcntl(&theirs, FcntlArg::F_OFD_SETLK(&byte)).unwrap();
+    assert_eq!(holder(lock(&ours, true)), Some(Holder::Ourselves));
+    assert_eq!(holder(lock(&ours, false)), None);
+}
+
+#[test]
 fn another_process_is_named() {
     let disk = NamedTempFile::new().unwrap();
     let mut child = Command::new(env::current_exe().unwrap())

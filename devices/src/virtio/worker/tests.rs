@@ -45,7 +45,7 @@ fn chain() -> [Buffer; 1] {
 }
 
 #[test]
-fn every_kick_is_served_however_notifications_are_suppressed() {
+fn no_chain_is_missed_by_suppressing_notifications() {
     for event_idx in [false, true] {
         let ram = ram();
         let mut driver = Driver::new(&ram, SIZE);
@@ -65,7 +65,9 @@ fn every_kick_is_served_however_notifications_are_suppressed() {
             });
             driver.set_used_event(round as u16);
             driver.submit(&chain());
-            kick.write(1).unwrap();
+            if driver.wants_kick(event_idx) {
+                kick.write(1).unwrap();
+            }
         }
         eventually("the last chain is used", || driver.take_used().is_some());
         assert_eq!(
