@@ -4,6 +4,7 @@
 use std::env;
 use std::path::PathBuf;
 
+pub mod boot_timing;
 pub mod child;
 pub mod fuzz;
 pub mod images;

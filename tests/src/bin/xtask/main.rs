@@ -1,5 +1,6 @@
 //! `cargo xtask`: what developers run.
 
+mod bench;
 mod build;
 mod demo;
 mod excerpt;
@@ -24,6 +25,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    Bench(bench::BenchArgs),
     Demo(demo::DemoArgs),
     Fuzz(fuzz::FuzzArgs),
     Images(images::ImagesArgs),
@@ -33,6 +35,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Task::Bench(args) => bench::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Images(args) => images::run(&args),
