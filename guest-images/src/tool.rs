@@ -37,7 +37,7 @@ const ALL: [Tool; 11] = [
 ];
 
 /// What an ordinary user needs besides, to make files that belong to others.
-pub(crate) const UNPRIVILEGED: [Tool; 2] = [FAKEROOT, NEWUIDMAP];
+const UNPRIVILEGED: [Tool; 2] = [FAKEROOT, NEWUIDMAP];
 
 /// The Debian packages of those programs that some recipe needs and the host lacks.
 pub fn missing_packages() -> Vec<&'static str> {

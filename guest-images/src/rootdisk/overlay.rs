@@ -11,15 +11,6 @@ use crate::error::ImageError;
 /// Where the disk keeps `muster-init`.
 const INIT: &str = "usr/lib/muster/muster-init";
 
-/// Run by mmdebstrap when everything is in place; `$1` is the new root, VERSION the kernel's release.
-pub const HOOKS: [&str; 4] = [
-    "chroot \"$1\" depmod VERSION",
-    "chroot \"$1\" passwd --quiet --delete root",
-    // Every guest makes an identity of its own.
-    "truncate --size=0 \"$1/etc/machine-id\"",
-    "rm -f \"$1/etc/resolv.conf\"",
-];
-
 const EXEC_SERVICE: &str = "\
 [Unit]
 Description=Command of the kernel command line
@@ -94,13 +85,10 @@ impl Overlay {
         }
     }
 
-    /// Adds all files, and what is done with them.
+    /// Adds all files.
     pub fn fingerprint(&self, mut all: Fingerprint) -> Result<Fingerprint, CacheError> {
         for (path, content) in FILES.iter().chain(&LINKS) {
             all = all.field(path, content);
-        }
-        for hook in HOOKS {
-            all = all.field("hook", hook);
         }
         all.file(INIT, &self.init)
     }

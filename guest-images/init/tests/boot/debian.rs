@@ -31,7 +31,6 @@ fn a_command_runs_in_debian() {
             "no {line:?} in\n{output}"
         );
     }
-    println!("{output}");
 }
 
 #[test]
@@ -46,5 +45,4 @@ fn the_console_logs_in_and_poweroff_is_clean() {
     let (code, output) = machine.end();
     assert_eq!(code, Some(0), "{output}");
     assert!(output.contains("reboot: Power down"), "{output}");
-    println!("{output}");
 }

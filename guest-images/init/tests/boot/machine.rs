@@ -14,7 +14,7 @@ use muster_guest_images::initramfs::GUEST_MODULES;
 use muster_guest_images::{Busybox, Cache, Initramfs, Kernel};
 
 /// Emulation is slow, and the machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A machine that is gone when the test is over.
 pub struct Machine {
