@@ -101,9 +101,11 @@ fn hold_a_lock() {
 }
 
 #[test]
-fn a_lock_of_another_file_is_no_holder() {
+fn other_files_and_other_kinds_of_locks_are_no_holders() {
     let (disk, other) = (NamedTempFile::new().unwrap(), NamedTempFile::new().unwrap());
     let (file, other) = (open(disk.path()), open(other.path()));
     assert_eq!(holder(lock(&other, true)), None);
+    // This one is flock(2).
+    file.lock().unwrap();
     assert_eq!(find_holder(&file), Holder::Unknown);
 }
