@@ -24,7 +24,7 @@ use thiserror::Error;
 
 /// How long an entry stays after its last use once the recipe has given a different one. Its files
 /// may still be in use by a guest that was started a moment ago.
-pub const UNUSED_MAX: Duration = Duration::from_secs(60 * 60);
+pub const UNUSED_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// What a directory's name starts with while its image is being made.
 const UNFINISHED: &str = ".unfinished-";
@@ -327,7 +327,7 @@ impl Fingerprint {
     }
 
     /// The recipe's name and the entry's: enough of the hash to be unique, short enough to read.
-    fn finish(self) -> (String, String) {
+    pub(crate) fn finish(self) -> (String, String) {
         let hash = self.hasher.finalize();
         (
             self.recipe,

@@ -152,3 +152,50 @@ fn a_file_beyond_the_formats_lengths_is_refused() {
     let error = archive.write_to(io::sink()).unwrap_err();
     assert!(matches!(error, CpioError::TooLarge { .. }), "{error}");
 }
+
+#[test]
+fn whatever_changes_the_archive_changes_its_fingerprint() {
+    let host = tempfile::NamedTempFile::new().unwrap();
+    fs::write(host.path(), "host").unwrap();
+    let base = || {
+        let mut archive = sample();
+        archive.host_file("host", 0o644, host.path()).unwrap();
+        archive
+    };
+    let fingerprint = |archive: &Archive| {
+        format!(
+            "{:?}",
+            archive
+                .fingerprint(Fingerprint::new("test", 1))
+                .unwrap()
+                .finish()
+        )
+    };
+    type Change = fn(&mut Archive) -> Result<(), CpioError>;
+    let changes: [Change; 9] = [
+        |archive| archive.directory("new", 0o755),
+        |archive| archive.directory("tmp", 0o755),
+        |archive| archive.bytes("init", 0o644, "#!/bin/sh\n"),
+        |archive| archive.bytes("init", 0o755, "#!/bin/sh"),
+        |archive| archive.symlink("bin/sh", "bash"),
+        |archive| archive.symlink("init", "#!/bin/sh\n"),
+        |archive| archive.character_device("dev/console", 0o600, 5, 2),
+        |archive| archive.character_device("dev/console", 0o600, 4, 1),
+        |archive| archive.character_device("dev/console", 0o620, 5, 1),
+    ];
+    let mut found = vec![fingerprint(&base())];
+    for change in changes {
+        let mut archive = base();
+        change(&mut archive).unwrap();
+        found.push(fingerprint(&archive));
+    }
+    let before = base();
+    fs::write(host.path(), "tsoh").unwrap();
+    found.push(fingerprint(&before));
+    fs::write(host.path(), "host").unwrap();
+    assert_eq!(found[0], fingerprint(&before), "the same again");
+    let count = found.len();
+    found.sort();
+    found.dedup();
+    assert_eq!(found.len(), count);
+}

@@ -36,7 +36,11 @@ impl Machine {
     pub fn boot(words: &str, options: &[&str]) -> Self {
         let cache = Cache::open_default().unwrap();
         let kernel = Kernel::debian_cloud(&cache).unwrap();
-        let initramfs = initramfs(&cache, &kernel);
+        Self::start(&kernel, &initramfs(&cache, &kernel), words, options)
+    }
+
+    /// Boots any kernel and initramfs.
+    pub fn start(kernel: &Kernel, initramfs: &Path, words: &str, options: &[&str]) -> Self {
         let mut qemu = Command::new("qemu-system-x86_64")
             .args(["-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256"])
             .args([
@@ -49,7 +53,7 @@ impl Machine {
             ])
             .args(["-device", "isa-debug-exit,iobase=0x501,iosize=1"])
             .arg("-kernel")
-            .arg(kernel.vmlinuz)
+            .arg(&kernel.vmlinuz)
             .arg("-initrd")
             .arg(initramfs)
             .args(["-append", &format!("console=ttyS0 quiet panic=-1 {words}")])

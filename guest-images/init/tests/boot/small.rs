@@ -9,7 +9,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use muster_guest_images::{Busybox, Cache, cmdline};
+use muster_guest_images::{Busybox, Cache, Initramfs, Kernel, cmdline};
 
 use crate::machine::{Machine, PATIENCE, disk_options};
 
@@ -220,4 +220,19 @@ fn without_the_disk_the_command_does_not_run() {
         "{output}"
     );
     assert!(!output.contains("wrong place"), "{output}");
+}
+
+#[test]
+fn the_minimal_image_runs_its_script_and_nothing_else() {
+    let cache = Cache::open_default().unwrap();
+    let kernel = Kernel::debian_cloud(&cache).unwrap();
+    let busybox = Busybox::debian(&cache).unwrap();
+    let script =
+        "echo \"PID $$, $(busybox ls -d /* | busybox tr '\\n' ' ')\"; busybox poweroff -f\n";
+    let image = Initramfs::minimal(&busybox, script).unwrap();
+    let image = image.build(&cache, "minimal-test").unwrap();
+    let (code, output) = Machine::start(&kernel, &image, "", &[]).end();
+    assert_eq!(code, Some(0), "{output}");
+    // The kernel itself adds /root.
+    assert!(output.contains("PID 1, /bin /dev /init /root"), "{output}");
 }
