@@ -12,6 +12,7 @@
 
 pub mod block;
 pub mod command_line;
+mod grants;
 pub mod initrd;
 mod input;
 pub mod kernel;

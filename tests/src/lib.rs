@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 pub mod boot_timing;
 pub mod child;
+pub mod disk_workload;
 pub mod fuzz;
 pub mod images;
 pub mod lab;
@@ -24,4 +25,9 @@ pub fn built_program(name: &str) -> Result<PathBuf, PathBuf> {
     }
     let path = dir.join(name);
     if path.is_file() { Ok(path) } else { Err(path) }
+}
+
+/// Whether tests run in their long form.
+pub fn is_long() -> bool {
+    env::var_os("MUSTER_LONG").is_some()
 }

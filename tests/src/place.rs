@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use muster_guest_images::Cache;
 use muster_vmm::host::{Guests, survey};
+use nix::unistd::geteuid;
 
 use crate::built_program;
 use crate::images::GuestImages;
@@ -59,6 +60,16 @@ pub fn muster() -> PathBuf {
 #[must_use = "nothing runs before `run`"]
 pub struct RealKvm {
     lab: Lab,
+    who: Who,
+}
+
+/// Whom a test's body needs to run as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Anyone,
+    Root,
+    OrdinaryUser,
+    LabRoot,
 }
 
 impl Default for RealKvm {
@@ -72,6 +83,7 @@ impl RealKvm {
     pub fn new() -> Self {
         Self {
             lab: Lab::new([""; 0]).timeout(TIMEOUT),
+            who: Who::Anyone,
         }
     }
 
@@ -81,9 +93,22 @@ impl RealKvm {
         self
     }
 
-    /// In the lab, runs as an ordinary user in group kvm.
+    /// Needs an ordinary user in group kvm: root's tests go to the lab.
     pub fn as_user(mut self) -> Self {
         self.lab = self.lab.as_user();
+        self.who = Who::OrdinaryUser;
+        self
+    }
+
+    /// Needs root: other users' tests go to the lab.
+    pub fn as_root(mut self) -> Self {
+        self.who = Who::Root;
+        self
+    }
+
+    /// Changes the machine it runs on, as root: goes to the lab from everywhere.
+    pub fn in_lab_only(mut self) -> Self {
+        self.who = Who::LabRoot;
         self
     }
 
@@ -96,10 +121,17 @@ impl RealKvm {
     /// Runs the body of a test there. Has to be called by the test function itself: its name is
     /// taken from `body`'s.
     pub fn run<F: FnOnce()>(self, body: F) {
-        if survey().guests == Guests::All {
+        let is_root = geteuid().is_root();
+        let is_who = match self.who {
+            Who::Anyone => true,
+            Who::Root => is_root,
+            Who::OrdinaryUser => !is_root,
+            Who::LabRoot => in_lab(),
+        };
+        if is_who && survey().guests == Guests::All {
             return body();
         }
-        assert!(!in_lab(), "the lab has no working KVM");
+        assert!(!in_lab(), "the lab has no working KVM, or the wrong user");
         if let Err(error) = self.run_in_lab(test_name::<F>()) {
             panic!("{}", Chain(error.as_ref()));
         }

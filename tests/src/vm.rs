@@ -16,21 +16,28 @@ use muster_guest_images::cmdline;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::child::die_with_parent;
+use crate::child::{become_user, die_with_parent};
 use crate::images::GuestImages;
 use crate::place::muster;
 
 /// Time for anything that a guest does by itself: it may run on an emulated, busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Bytes of the console that a failing test shows.
-const SHOWN_LEN: usize = 4 << 10;
+/// User and group of nobody.
+const NOBODY: u32 = 65_534;
+
+/// Lines of the console that a failing test shows.
+const SHOWN_LINES: usize = 60;
+
+/// No mapping of muster's own is as large as this, and all of guest memory's are.
+const GUEST_MAPPING_KIB_MIN: u64 = 32 << 10;
 
 /// A `muster run` to be started.
 #[derive(Debug, Clone)]
 #[must_use = "nothing runs before `start`"]
 pub struct VmCommand {
     args: Vec<OsString>,
+    nobody: bool,
 }
 
 impl VmCommand {
@@ -38,6 +45,7 @@ impl VmCommand {
     pub fn bare() -> Self {
         Self {
             args: vec!["run".into()],
+            nobody: false,
         }
     }
 
@@ -56,6 +64,12 @@ impl VmCommand {
         self
     }
 
+    /// Runs muster as a user who may do nothing that not everyone may. Needs root.
+    pub fn as_nobody(mut self) -> Self {
+        self.nobody = true;
+        self
+    }
+
     /// Has the guest run a shell command, whose status becomes muster's.
     pub fn exec(self, command: &str) -> Self {
         self.arg("--cmdline", cmdline::exec(command))
@@ -69,6 +83,9 @@ impl VmCommand {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if self.nobody {
+            become_user(&mut command, NOBODY.into(), NOBODY.into(), NOBODY.into());
+        }
         die_with_parent(&mut command);
         let mut child = command.spawn().expect("muster starts");
         Vm {
@@ -189,8 +206,9 @@ impl Drop for Vm {
         let _ = self.child.wait();
         if thread::panicking() {
             let console = self.console.all();
-            let start = console.floor_char_boundary(console.len().saturating_sub(SHOWN_LEN));
-            eprintln!("--- end of the console:\n{}", &console[start..]);
+            let lines: Vec<&str> = console.lines().collect();
+            let shown = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
+            eprintln!("--- end of the console:\n{shown}");
             eprintln!("--- muster's standard error:\n{}---", self.stderr.all());
         }
     }
@@ -205,8 +223,8 @@ pub struct Footprint {
     pub threads: usize,
     /// Mappings.
     pub mappings: usize,
-    /// Resident memory that is not shared, guest memory included.
-    pub anonymous_kib: u64,
+    /// Resident memory beside the guest's.
+    pub own_kib: u64,
 }
 
 impl Footprint {
@@ -214,17 +232,26 @@ impl Footprint {
     pub fn of(pid: Pid) -> Self {
         let proc = |name: &str| format!("/proc/{pid}/{name}");
         let entries = |name: &str| fs::read_dir(proc(name)).expect("the process lives").count();
-        let status = fs::read_to_string(proc("status")).expect("the process lives");
-        let anonymous = status
-            .lines()
-            .find_map(|line| line.strip_prefix("RssAnon:"));
-        let kib = anonymous.and_then(|text| text.split_whitespace().next()?.parse().ok());
-        let maps = fs::read_to_string(proc("maps")).expect("the process lives");
+        let maps = fs::read_to_string(proc("smaps")).expect("the process lives");
+        let kib = |line: &str, name: &str| {
+            line.strip_prefix(name)?
+                .split_whitespace()
+                .next()?
+                .parse::<u64>()
+                .ok()
+        };
+        let sizes = maps.lines().filter_map(|line| kib(line, "Size:"));
+        let resident = maps.lines().filter_map(|line| kib(line, "Rss:"));
+        let sizes_and_resident: Vec<(u64, u64)> = sizes.zip(resident).collect();
         Self {
             fds: entries("fd"),
             threads: entries("task"),
-            mappings: maps.lines().count(),
-            anonymous_kib: kib.expect("Linux tells RssAnon"),
+            mappings: sizes_and_resident.len(),
+            own_kib: sizes_and_resident
+                .iter()
+                .filter(|(size, _)| *size < GUEST_MAPPING_KIB_MIN)
+                .map(|(_, resident)| resident)
+                .sum(),
         }
     }
 }

@@ -15,6 +15,7 @@ use virtio_bindings::virtio_blk::{
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress};
 
+use super::grants::Grants;
 use super::input::Input;
 use super::memory_disk::MemoryDisk;
 use super::ring::{AVAILABLE, DESCRIPTORS, RING_SIZE, RingImage, USED, ram};
@@ -47,8 +48,10 @@ fn serve(bytes: &[u8]) -> (Option<u16>, Arc<MemoryDisk>) {
     let mut queue = queue(begin, flags & EVENT_IDX != 0);
 
     let shared: Arc<dyn Disk> = disk.clone();
+    let grants = Grants::read(&ram);
     let used = process_queue(&mut queue, &ram, &shared, features);
 
+    grants.check(&ram);
     if let Ok(used) = used {
         assert!(
             used <= RING_SIZE,

@@ -19,6 +19,9 @@ pub(super) const RAM_LEN: u64 = 8 * MIB;
 
 const SHRINKS: u8 = 4;
 
+/// Where sound kernels are loaded.
+const LOAD_ADDRESS: u64 = 2 * MIB;
+
 /// A file that says that it has `len` bytes, whatever there is to read.
 pub(super) struct ShrunkFile<'a> {
     content: Cursor<&'a [u8]>,
@@ -111,9 +114,12 @@ fn check_boot_data_untouched(ram: &GuestRam) {
 /// Small kernels of every format, and files of other kinds.
 pub fn seeds() -> Vec<Vec<u8>> {
     let files = [
-        bzimage(),
-        elf(None),
-        elf(Some(2 * MIB + 8)),
+        bzimage(LOAD_ADDRESS),
+        elf(LOAD_ADDRESS, None),
+        elf(LOAD_ADDRESS, Some(LOAD_ADDRESS + 8)),
+        // These would be loaded over boot data.
+        bzimage(0x1_0000),
+        elf(0x1_0000, None),
         b"\x1f\x8b\x08\x00gzip".to_vec(),
         b"#!/bin/sh\n".to_vec(),
     ];
@@ -128,8 +134,8 @@ fn put(file: &mut [u8], at: usize, bytes: &[u8]) {
     file[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-/// Two sectors of setup, then a kernel of 1 KiB for 2 MiB. Offsets: the Linux/x86 boot protocol.
-fn bzimage() -> Vec<u8> {
+/// Two sectors of setup, then a kernel of 1 KiB. Offsets: the Linux/x86 boot protocol.
+fn bzimage(address: u64) -> Vec<u8> {
     let mut file = vec![0x90; 2048];
     file[..1024].fill(0);
     put(&mut file, 0x1f1, &[1]);
@@ -140,14 +146,14 @@ fn bzimage() -> Vec<u8> {
     put(&mut file, 0x22c, &0x7fff_ffff_u32.to_le_bytes());
     put(&mut file, 0x236, &1_u16.to_le_bytes());
     put(&mut file, 0x238, &2047_u32.to_le_bytes());
-    put(&mut file, 0x258, &(2 * MIB).to_le_bytes());
+    put(&mut file, 0x258, &address.to_le_bytes());
     put(&mut file, 0x260, &0x10_0000_u32.to_le_bytes());
     file
 }
 
-/// A program with one segment at 2 MiB, and notes that say Linux and, if given, a PVH entry point.
-/// With one, its ELF entry point is nowhere.
-fn elf(pvh_entry: Option<u64>) -> Vec<u8> {
+/// A program with one segment, and notes that say Linux and, if given, a PVH entry point. With one,
+/// its ELF entry point is nowhere.
+fn elf(address: u64, pvh_entry: Option<u64>) -> Vec<u8> {
     let mut notes = note(b"Linux\0", 0, &[6, 1]);
     if let Some(entry) = pvh_entry {
         notes.extend(note(b"Xen\0", 18, &entry.to_le_bytes()));
@@ -157,11 +163,11 @@ fn elf(pvh_entry: Option<u64>) -> Vec<u8> {
     let mut file = vec![0; headers_len];
     put(&mut file, 0, b"\x7fELF\x02\x01\x01");
     put(&mut file, 16, &[2, 0, 62, 0, 1]);
-    let entry = if pvh_entry.is_some() { 0 } else { 2 * MIB };
+    let entry = if pvh_entry.is_some() { 0 } else { address };
     put(&mut file, 24, &entry.to_le_bytes());
     put(&mut file, 32, &64_u64.to_le_bytes());
     put(&mut file, 54, &[56, 0, 2, 0]);
-    let segments: [(u32, u64, &[u8], u64); 2] = [(1, 2 * MIB, &code, 0x1000), (4, 0, &notes, 0)];
+    let segments: [(u32, u64, &[u8], u64); 2] = [(1, address, &code, 0x1000), (4, 0, &notes, 0)];
     let mut offset = headers_len as u64;
     for (index, (kind, address, bytes, memory_len)) in segments.into_iter().enumerate() {
         let at = 64 + index * 56;
@@ -198,15 +204,17 @@ mod tests {
     #[test]
     fn seeds_are_kernels_that_are_loaded() {
         let entry = |protocol: u8, file: Vec<u8>| {
-            let (linux, kernel) = load(&[&[protocol], &file[..]].concat());
-            assert!(linux);
+            let (is_linux, kernel) = load(&[&[protocol], &file[..]].concat());
+            assert!(is_linux);
             kernel.map(|kernel| kernel.entry)
         };
         let linux = |at| Some(KernelEntry::Linux64(GuestAddress(at)));
-        let pvh = Some(KernelEntry::Pvh(GuestAddress(2 * MIB + 8)));
-        assert_eq!(entry(0, bzimage()), linux(2 * MIB + 0x200));
-        assert_eq!(entry(1, elf(None)), linux(2 * MIB));
-        assert_eq!(entry(0, elf(Some(2 * MIB + 8))), pvh);
-        assert_eq!(entry(2, elf(Some(2 * MIB + 8))), pvh);
+        let pvh = Some(KernelEntry::Pvh(GuestAddress(LOAD_ADDRESS + 8)));
+        assert_eq!(entry(0, bzimage(LOAD_ADDRESS)), linux(LOAD_ADDRESS + 0x200));
+        assert_eq!(entry(1, elf(LOAD_ADDRESS, None)), linux(LOAD_ADDRESS));
+        assert_eq!(entry(0, elf(LOAD_ADDRESS, Some(LOAD_ADDRESS + 8))), pvh);
+        assert_eq!(entry(2, elf(LOAD_ADDRESS, Some(LOAD_ADDRESS + 8))), pvh);
+        assert_eq!(entry(0, bzimage(0x1_0000)), None);
+        assert_eq!(entry(0, elf(0x1_0000, None)), None);
     }
 }
