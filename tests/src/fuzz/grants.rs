@@ -64,16 +64,12 @@ impl Grants {
                     done = end;
                 }
             }
+            let pairs = before.iter().zip(&after);
+            let same = || pairs.take_while(|(before, after)| before == after).count();
             assert!(
                 *before == after,
-                "{:#x} was written, which nobody granted",
-                {
-                    let same = before
-                        .iter()
-                        .zip(&after)
-                        .take_while(|(before, after)| before == after);
-                    base + same.count() as u64
-                }
+                "byte {} after {base:#x}: nobody granted it",
+                same()
             );
         }
     }
