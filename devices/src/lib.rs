@@ -16,3 +16,7 @@ pub mod status;
 pub mod virtio;
 
 pub use bus::{Action, Bus, Device};
+
+/// Stack of the threads that serve a guest, in bytes. Small on purpose: the default of 2 MiB is a
+/// huge page, which many hosts would fill whole at the thread's first touch.
+pub const THREAD_STACK_LEN: usize = 256 << 10;

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use kvm_bindings::kvm_msr_entry;
-use muster_devices::{Action, Bus};
+use muster_devices::{Action, Bus, THREAD_STACK_LEN};
 use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
@@ -169,6 +169,7 @@ impl Vcpus {
             let (stop, spaces) = (started.stop.clone(), spaces.clone());
             let thread = thread::Builder::new()
                 .name(format!("vcpu{}", vcpu.index()))
+                .stack_size(THREAD_STACK_LEN)
                 .spawn(move || run_vcpu(vcpu, &stop, &spaces, &reporter))
                 .map_err(RunError::StartThread)?;
             started.threads.push(VcpuThread { kicker, thread });

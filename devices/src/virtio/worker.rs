@@ -15,6 +15,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::service::{ChainService, QueueServer};
 use super::{QueueResources, QueueState, VirtioInterrupt};
+use crate::THREAD_STACK_LEN;
 
 /// A running queue. Dropping it stops it.
 pub struct QueueWorker {
@@ -41,6 +42,7 @@ impl QueueWorker {
         let stopped = stop.clone();
         let thread = thread::Builder::new()
             .name(name.to_owned())
+            .stack_size(THREAD_STACK_LEN)
             .spawn(move || run(index, resources, service, &stopped))?;
         Ok(Self {
             kick,

@@ -10,6 +10,10 @@ pub const DEFAULT_WORDS: &[&str] = &[
     "console=ttyS0",
     // There is no PCI bus; do not search for one through its configuration ports.
     "pci=off",
+    // Kernels test all their ciphers at every boot, which is half of a small guest's boot time. The
+    // code was tested where it was built. Kernels with fips=1 test all the same, and others with
+    // cryptomgr.notests=0.
+    "cryptomgr.notests",
     // COM1 is the only UART; do not probe for the other three of a PC.
     "8250.nr_uarts=1",
 ];

@@ -2,7 +2,7 @@ use std::fs;
 
 use super::kernel::tests::{TestElf, bzimage, ram};
 use super::*;
-use crate::layout::ZERO_PAGE;
+use crate::layout::{PVH_START_INFO, RESET_VECTOR, ZERO_PAGE};
 
 const RSDP: GuestAddress = GuestAddress(0xe_0000);
 
@@ -69,11 +69,37 @@ fn both_formats_load_with_an_initrd_and_command_line() {
 }
 
 #[test]
+fn the_pvh_entry_gets_the_start_info() {
+    let files = Files::new();
+    let entry = 0x20_0040u32;
+    let kernel = TestElf::new().with_note(b"Xen\0", 18, &entry.to_le_bytes());
+    fs::write(files.path("pvh"), kernel.bytes()).unwrap();
+    let spec = BootSpec {
+        protocol: Protocol::Pvh,
+        ..files.spec("pvh", Some("initrd"))
+    };
+    let expected = Entry::Pvh {
+        rip: GuestAddress(entry.into()),
+        start_info: PVH_START_INFO,
+    };
+    assert_eq!(load(&ram(16), &spec, RSDP).unwrap(), expected);
+}
+
+#[test]
+fn a_jump_to_the_firmware_finds_code() {
+    let files = Files::new();
+    let ram = ram(16);
+    load(&ram, &files.spec("bzimage", None), RSDP).unwrap();
+    assert_ne!(ram.read_obj::<u64>(RESET_VECTOR).unwrap(), 0);
+}
+
+#[test]
 fn the_command_line_may_be_as_long_as_the_kernel_takes() {
     let files = Files::new();
     let mut spec = files.spec("bzimage", None);
     spec.cmdline = "x".repeat(2047);
     let ram = ram(16);
+    ram.write_slice(&[0xff; 4096], CMDLINE).unwrap();
     load(&ram, &spec, RSDP).unwrap();
     let written = cmdline_in(&ram, 2048);
     assert_eq!((written[2046], written[2047]), (b'x', 0));

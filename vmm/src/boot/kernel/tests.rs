@@ -87,7 +87,7 @@ impl TestElf {
         }
     }
 
-    fn with_note(mut self, owner: &[u8], kind: u32, value: &[u8]) -> Self {
+    pub(in crate::boot) fn with_note(mut self, owner: &[u8], kind: u32, value: &[u8]) -> Self {
         for number in [owner.len() as u32, value.len() as u32, kind] {
             self.notes.extend(number.to_le_bytes());
         }
@@ -199,6 +199,22 @@ fn a_bzimage_cut_anywhere_is_refused() {
         message(cut),
         "the file is cut short: it should have at least 2048 bytes but has 2047"
     );
+}
+
+#[test]
+fn a_bzimage_that_ends_before_its_entry_point_is_refused() {
+    let error = load(&bzimage(&pattern(0x200)), Protocol::Auto).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            KernelError::Truncated {
+                needed: 0x601,
+                len: 0x600
+            }
+        ),
+        "{error}"
+    );
+    load(&bzimage(&pattern(0x201)), Protocol::Auto).unwrap();
 }
 
 #[test]
