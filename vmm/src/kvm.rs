@@ -13,10 +13,10 @@ pub use vcpu::{Exit, Kicker, Vcpu, VcpuFailure};
 pub use vm::Vm;
 
 /// The only stable version of the API.
-const API_VERSION: i32 = 12;
+pub(crate) const API_VERSION: i32 = 12;
 
-/// What muster cannot do without, and since when Linux has it.
-const REQUIRED: [(Cap, &str); 6] = [
+/// What muster cannot do without, with its name for messages.
+pub(crate) const REQUIRED: [(Cap, &str); 6] = [
     (Cap::Irqchip, "an in-kernel interrupt controller"),
     (Cap::UserMemory, "user-space memory slots"),
     (Cap::Irqfd, "irqfd"),

@@ -11,16 +11,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::cgroups;
 use super::files::HostFiles;
-
-/// What muster cannot do without.
-const REQUIRED: [(Cap, &str); 6] = [
-    (Cap::Irqchip, "irqchip"),
-    (Cap::UserMemory, "user memory"),
-    (Cap::Irqfd, "irqfd"),
-    (Cap::Ioeventfd, "ioeventfd"),
-    (Cap::ImmediateExit, "immediate exit"),
-    (Cap::ExtCpuid, "extended CPUID"),
-];
+use crate::kvm::REQUIRED;
 
 /// What makes guests boot or run better.
 const WANTED: [(Cap, &str); 5] = [

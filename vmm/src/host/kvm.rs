@@ -8,9 +8,7 @@ use super::fact::{Area, Fact};
 use super::files::HostFiles;
 use super::identity::{self, Identity};
 use super::kind::{Extension, KvmKind, cpu_has};
-
-/// The only stable version of KVM's API.
-const API_VERSION: i32 = 12;
+use crate::kvm::API_VERSION;
 
 /// KVM, for programs.
 #[derive(Debug, Clone, Serialize)]
