@@ -4,7 +4,7 @@
 //! not loaded, the user is not in a group, the processor has no virtualization.
 //!
 //! Approach: a host is described by what its files say ([`HostFiles`]) and by what its kernel
-//! answers when asked directly ([`Answers`](answers::Answers)). Everything else here only judges
+//! answers when asked directly (`Answers`). Everything else here only judges
 //! the two, so tests make up whole hosts from a folder of files and a few answers.
 //!
 //! Terms: a [`Fact`] is one thing found out, with its [`Status`] and, where it is not as it should

@@ -1,8 +1,8 @@
 //! `cargo xtask fuzz`: libFuzzer on the fuzz targets.
 
-use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
+use std::{env, fs};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -13,6 +13,8 @@ use crate::TaskResult;
 use crate::build::{cargo, run as run_command, workspace};
 use crate::packages;
 
+/// The version of cargo-fuzz that is installed where there is none.
+const CARGO_FUZZ_VERSION: &str = "0.13.2";
 /// One allocation of more than this is a finding: all that muster allocates for an input is small.
 const ALLOCATION_MAX_MIB: u32 = 256;
 /// An input that takes longer than this is a finding.
@@ -53,21 +55,24 @@ pub fn run(args: &FuzzArgs) -> TaskResult {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Installs what is missing.
+/// Installs what is missing. Outside of the workspace, whose settings are not meant for it.
 fn prepare() -> Result<()> {
     packages::ensure_installed(&[packages::CXX])?;
-    let version = cargo()
-        .args(["fuzz", "--version"])
-        .stderr(Stdio::null())
-        .output();
+    let version = cargo().args(["fuzz", "--version"]).output();
     if version.is_ok_and(|output| output.status.success()) {
         return Ok(());
     }
     eprintln!("xtask: installing cargo-fuzz");
-    run_command(
-        cargo().args(["install", "--locked", "cargo-fuzz"]),
-        "installing cargo-fuzz",
-    )
+    let mut install = cargo();
+    install.args([
+        "install",
+        "cargo-fuzz",
+        "--locked",
+        "--version",
+        CARGO_FUZZ_VERSION,
+    ]);
+    install.current_dir(env::temp_dir());
+    run_command(&mut install, "installing cargo-fuzz")
 }
 
 fn fuzz(target: &Target, args: &FuzzArgs) -> Result<()> {

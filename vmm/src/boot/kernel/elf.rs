@@ -62,7 +62,7 @@ pub enum ElfError {
         /// The type number.
         kind: u16,
     },
-    /// Program headers of a strange size, or more than [`SEGMENTS_MAX`].
+    /// Program headers of a strange size, or more than `SEGMENTS_MAX`.
     #[error("{count} program headers of {len} bytes each: not possible in a kernel")]
     ProgramHeaders {
         /// How many.
