@@ -4,7 +4,11 @@
     reason = "memory slots are addresses; this module ties their lifetime to the VM"
 )]
 
-use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region};
+use kvm_bindings::{
+    CpuId, KVM_IOAPIC_NUM_PINS, KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQCHIP_IOAPIC, KVM_MAX_CPUID_ENTRIES,
+    KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1,
+    kvm_irq_routing_irqchip, kvm_userspace_memory_region,
+};
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, VmFd};
 use muster_devices::memory::GuestRam;
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
@@ -36,6 +40,7 @@ impl Vm {
             .map_err(KvmError::refused("place the task state segment"))?;
         fd.create_irq_chip()
             .map_err(KvmError::refused("create an interrupt controller"))?;
+        route_to_ioapic(&fd)?;
         for (slot, region) in ram.iter().enumerate() {
             let host = region
                 .get_host_address(vm_memory::MemoryRegionAddress(0))
@@ -110,4 +115,26 @@ fn create(kvm: &Kvm) -> Result<VmFd, KvmError> {
             other => return other.map_err(KvmError::refused("create a VM")),
         }
     }
+}
+
+/// Connects interrupt lines to the I/O APIC alone. KVM's default also connects the first 16 to the
+/// pair of 8259s, which our guests are told do not exist and so never mask: an interrupt before the
+/// guest is ready would arrive there as an exception's vector.
+fn route_to_ioapic(fd: &VmFd) -> Result<(), KvmError> {
+    let entries: Vec<_> = (0..KVM_IOAPIC_NUM_PINS)
+        .map(|pin| kvm_irq_routing_entry {
+            gsi: pin,
+            type_: KVM_IRQ_ROUTING_IRQCHIP,
+            u: kvm_irq_routing_entry__bindgen_ty_1 {
+                irqchip: kvm_irq_routing_irqchip {
+                    irqchip: KVM_IRQCHIP_IOAPIC,
+                    pin,
+                },
+            },
+            ..Default::default()
+        })
+        .collect();
+    let routing = KvmIrqRouting::from_entries(&entries).expect("24 entries fit");
+    fd.set_gsi_routing(&routing)
+        .map_err(KvmError::refused("route interrupts"))
 }
