@@ -46,6 +46,8 @@ pub fn programs(profile: Profile) -> Result<PathBuf> {
         "--package",
         "muster",
         "--package",
+        "muster-init",
+        "--package",
         "muster-tests",
         "--bins",
     ]);
