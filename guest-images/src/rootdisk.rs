@@ -1,8 +1,8 @@
 //! A bootable Debian root disk: the host's own release, small, with systemd.
 //!
-//! Approach: `mmdebstrap` makes the [`system`] as a tar archive, as root or as an ordinary user
+//! Approach: `mmdebstrap` makes the `system` as a tar archive, as root or as an ordinary user
 //! through user namespaces; it is kept in the cache by itself, for it takes longest. What makes it a
-//! guest of muster ([`overlay`]) is added, and `mke2fs` turns everything into an ext4 image without
+//! guest of muster (`overlay`) is added, and `mke2fs` turns everything into an ext4 image without
 //! mounting anything. For an ordinary user `fakeroot` keeps the owners of the files meanwhile.
 //!
 //! The disk holds no kernel and no boot loader: the kernel is given directly, with an initramfs whose
