@@ -13,8 +13,6 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::bus::{Action, Device};
 
-/// First port of the register block of COM1.
-pub const SERIAL_BASE: u64 = 0x3f8;
 /// Length of the register block.
 pub const SERIAL_LEN: u64 = 8;
 

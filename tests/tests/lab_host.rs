@@ -34,7 +34,12 @@ fn much_output_comes_whole_also_from_processes_that_the_command_left() {
     let text = String::from_utf8(output.stdout).unwrap();
     let numbers: Vec<&str> = text.lines().filter(|line| *line != "late").collect();
     assert_eq!(numbers.len(), 200_000);
-    assert!(numbers.iter().zip(1..).all(|(line, number: u32)| **line == number.to_string()));
+    assert!(
+        numbers
+            .iter()
+            .zip(1_u32..)
+            .all(|(line, number)| **line == number.to_string())
+    );
     assert!(text.contains("late\n"));
     assert_eq!(output.outcome.status, 128 + 9);
 }

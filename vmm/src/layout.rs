@@ -75,8 +75,6 @@ pub const MMIO_HOLE_END: GuestAddress = GuestAddress(0x1_0000_0000);
 pub const VIRTIO_MMIO_START: GuestAddress = MMIO_HOLE_START;
 /// From one virtio-mmio window to the next: a page, so that a guest may map one alone.
 pub const VIRTIO_MMIO_STRIDE: u64 = PAGE_SIZE;
-/// Bytes of a window that hold registers: 0x100 of the transport, then configuration space.
-pub const VIRTIO_MMIO_LEN: u64 = 0x200;
 /// How many virtio-mmio devices a guest can have.
 pub const VIRTIO_DEVICES_MAX: usize = 512;
 
@@ -94,8 +92,6 @@ pub const TSS_ADDRESS: u64 = 0xfffb_d000;
 
 /// First port of the console's UART, COM1.
 pub const SERIAL_PORT: u16 = 0x3f8;
-/// Ports of a UART.
-pub const SERIAL_PORT_LEN: u16 = 8;
 /// First port of the ACPI power registers (`muster_devices::power`).
 pub const POWER_PORT: u16 = 0x600;
 

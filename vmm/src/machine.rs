@@ -17,11 +17,11 @@ use muster_devices::disk::Disk;
 use muster_devices::i8042::{I8042, I8042_BASE, I8042_LEN};
 use muster_devices::memory::GuestRam;
 use muster_devices::power::{POWER_LEN, Power};
-use muster_devices::serial::SerialPort;
+use muster_devices::serial::{SERIAL_LEN, SerialPort};
 use muster_devices::status::{EXIT_STATUS_PORT, ExitStatus};
 use muster_devices::virtio::VirtioDevice;
 use muster_devices::virtio::block::Block;
-use muster_devices::virtio::mmio::{MmioTransport, QUEUE_NOTIFY};
+use muster_devices::virtio::mmio::{MMIO_LEN, MmioTransport, QUEUE_NOTIFY};
 use muster_devices::virtio::rng::Rng;
 use muster_devices::{Bus, Device};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -152,8 +152,7 @@ impl Devices {
         });
 
         let ports = &mut spaces.ports;
-        let serial_len = u64::from(layout::SERIAL_PORT_LEN);
-        place(ports, layout::SERIAL_PORT.into(), serial_len, serial);
+        place(ports, layout::SERIAL_PORT.into(), SERIAL_LEN, serial);
         place(ports, I8042_BASE, I8042_LEN, shared(I8042));
         place(ports, layout::POWER_PORT.into(), POWER_LEN, shared(Power));
         place(
@@ -180,12 +179,7 @@ impl Devices {
                 vm.connect_kick(kick, base + QUEUE_NOTIFY, queue as u32)?;
             }
             let transport = Arc::new(Mutex::new(transport));
-            place(
-                &mut spaces.mmio,
-                base,
-                layout::VIRTIO_MMIO_LEN,
-                transport.clone(),
-            );
+            place(&mut spaces.mmio, base, MMIO_LEN, transport.clone());
             virtio.push(transport);
         }
         let power_button = vm.irq_line(layout::POWER_BUTTON_GSI)?;

@@ -15,12 +15,11 @@ use acpi_tables::aml::{
     ResourceTemplate, Scope,
 };
 use muster_devices::power::SLEEP_TYPE_S5;
+use muster_devices::serial::SERIAL_LEN;
+use muster_devices::virtio::mmio::MMIO_LEN;
 
 use super::{AcpiSpec, table};
-use crate::layout::{
-    POWER_BUTTON_GSI, SERIAL_GSI, SERIAL_PORT, SERIAL_PORT_LEN, VIRTIO_MMIO_LEN, virtio_gsi,
-    virtio_window,
-};
+use crate::layout::{POWER_BUTTON_GSI, SERIAL_GSI, SERIAL_PORT, virtio_gsi, virtio_window};
 
 /// 2 and above: integers have 64 bits.
 const REVISION: u8 = 2;
@@ -98,7 +97,7 @@ fn serial_port(out: &mut Vec<u8>) {
             &Name::new(
                 Path::new("_CRS"),
                 &ResourceTemplate::new(vec![
-                    &IO::new(SERIAL_PORT, SERIAL_PORT, 1, SERIAL_PORT_LEN as u8),
+                    &IO::new(SERIAL_PORT, SERIAL_PORT, 1, SERIAL_LEN as u8),
                     &edge_interrupt(SERIAL_GSI, Sharing::Exclusive),
                 ]),
             ),
@@ -120,7 +119,7 @@ fn virtio_device(out: &mut Vec<u8>, index: usize) {
             &Name::new(
                 Path::new("_CRS"),
                 &ResourceTemplate::new(vec![
-                    &Memory32Fixed::new(true, window.0 as u32, VIRTIO_MMIO_LEN as u32),
+                    &Memory32Fixed::new(true, window.0 as u32, MMIO_LEN as u32),
                     &edge_interrupt(virtio_gsi(index as usize), Sharing::Shared),
                 ]),
             ),
