@@ -1,7 +1,7 @@
 //! What guests of the tests and the demo boot from.
 //!
 //! Where they lie depends on where we are: on the host in the cache, in the lab under
-//! [`LAB_IMAGES`], where the lab's initramfs has put them.
+//! `/lab/images`, where the lab's initramfs has put them.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter};

@@ -152,7 +152,7 @@ impl RealKvm {
     }
 }
 
-/// Puts muster and the guests' images into the lab, where [`muster`] and [`GuestImages::here`] find
+/// Puts muster and the guests' images into the lab, where [`muster()`] and [`GuestImages::here`] find
 /// them.
 pub fn equip(lab: Lab, images: &GuestImages, muster: PathBuf) -> Lab {
     let lab = images
