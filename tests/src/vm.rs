@@ -5,20 +5,27 @@
 //! and all of standard error are printed.
 
 use std::ffi::OsString;
-use std::fs;
-use std::io::{Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use muster_guest_images::cmdline;
+use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::Pid;
 
-use crate::child::{become_user, die_with_parent};
+use self::footprint::Footprint;
+use self::transcript::{Missing, Transcript};
+use crate::child::{become_user, die_with_parent, lead_session};
 use crate::images::GuestImages;
 use crate::place::muster;
+
+pub mod footprint;
+mod transcript;
 
 /// Time for anything that a guest does by itself: it may run on an emulated, busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -28,9 +35,6 @@ const NOBODY: u32 = 65_534;
 
 /// Lines of the console that a failing test shows.
 const SHOWN_LINES: usize = 60;
-
-/// No mapping of muster's own is as large as this, and all of guest memory's are.
-const GUEST_MAPPING_KIB_MIN: u64 = 32 << 10;
 
 /// A `muster run` to be started.
 #[derive(Debug, Clone)]
@@ -75,32 +79,48 @@ impl VmCommand {
         self.arg("--cmdline", cmdline::exec(command))
     }
 
-    /// Starts it.
+    /// Starts it, with pipes for its console.
     pub fn start(&self) -> Vm {
+        let mut command = self.command();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("muster starts");
+        let stdin = child.stdin.take().map(OwnedFd::from).map(File::from);
+        let stdout = child.stdout.take().expect("standard output is a pipe");
+        Vm::new(child, stdin, Transcript::of(stdout))
+    }
+
+    /// Starts it on a terminal, as a person does.
+    pub fn start_on_terminal(&self) -> Vm {
+        let pty = openpty(None, None).expect("there are terminals");
+        let mode = tcgetattr(&pty.master).expect("a terminal has a mode");
+        let mut command = self.command();
+        let far = || pty.slave.try_clone().expect("a descriptor can be copied");
+        command.stdin(far()).stdout(far());
+        lead_session(&mut command, true);
+        let child = command.spawn().expect("muster starts");
+        // With ours closed, the terminal's output ends with muster.
+        drop((command, pty.slave));
+        let master = File::from(pty.master);
+        let console = Transcript::of(master.try_clone().expect("a descriptor can be copied"));
+        let mut vm = Vm::new(child, Some(master), console);
+        vm.former_mode = Some(mode);
+        vm
+    }
+
+    fn command(&self) -> Command {
         let mut command = Command::new(muster());
-        command.args(&self.args);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(&self.args).stderr(Stdio::piped());
         if self.nobody {
             become_user(&mut command, NOBODY.into(), NOBODY.into(), NOBODY.into());
         }
         die_with_parent(&mut command);
-        let mut child = command.spawn().expect("muster starts");
-        Vm {
-            stdin: child.stdin.take(),
-            console: Transcript::of(child.stdout.take().expect("standard output is a pipe")),
-            stderr: Transcript::of(child.stderr.take().expect("standard error is a pipe")),
-            seen: 0,
-            child,
-        }
+        command
     }
 
     /// Runs it to its end, without input.
     pub fn run(&self) -> Ended {
         let mut vm = self.start();
-        vm.stdin = None;
+        vm.input = None;
         vm.wait()
     }
 }
@@ -120,14 +140,28 @@ pub struct Ended {
 #[derive(Debug)]
 pub struct Vm {
     child: Child,
-    stdin: Option<ChildStdin>,
+    input: Option<File>,
     console: Transcript,
     stderr: Transcript,
+    /// The terminal's mode before muster had it, if it has one.
+    former_mode: Option<Termios>,
     /// How much of the console [`expect`](Self::expect) has gone past.
     seen: usize,
 }
 
 impl Vm {
+    fn new(mut child: Child, input: Option<File>, console: Transcript) -> Self {
+        let stderr = child.stderr.take().expect("standard error is a pipe");
+        Self {
+            input,
+            console,
+            stderr: Transcript::of(stderr),
+            former_mode: None,
+            seen: 0,
+            child,
+        }
+    }
+
     /// Waits until the console has said `text` after what was expected last; gives what came before.
     #[track_caller]
     pub fn expect(&mut self, text: &str) -> String {
@@ -151,10 +185,16 @@ impl Vm {
     /// Types on the console.
     #[track_caller]
     pub fn send(&mut self, text: &str) {
-        let stdin = self.stdin.as_mut().expect("the console's input is open");
-        stdin
+        let input = self.input.as_mut().expect("the console's input is open");
+        input
             .write_all(text.as_bytes())
             .expect("muster reads its console");
+    }
+
+    /// Whether the terminal's mode is what it was before muster had it.
+    pub fn terminal_is_restored(&self) -> bool {
+        let terminal = self.input.as_ref().expect("the terminal is open");
+        tcgetattr(terminal).ok() == self.former_mode
     }
 
     /// Sends a signal to muster.
@@ -211,124 +251,5 @@ impl Drop for Vm {
             eprintln!("--- end of the console:\n{shown}");
             eprintln!("--- muster's standard error:\n{}---", self.stderr.all());
         }
-    }
-}
-
-/// What a process holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Footprint {
-    /// Open file descriptors.
-    pub fds: usize,
-    /// Threads.
-    pub threads: usize,
-    /// Mappings.
-    pub mappings: usize,
-    /// Resident memory beside the guest's.
-    pub own_kib: u64,
-}
-
-impl Footprint {
-    /// Reads it from `/proc`.
-    pub fn of(pid: Pid) -> Self {
-        let proc = |name: &str| format!("/proc/{pid}/{name}");
-        let entries = |name: &str| fs::read_dir(proc(name)).expect("the process lives").count();
-        let maps = fs::read_to_string(proc("smaps")).expect("the process lives");
-        let kib = |line: &str, name: &str| {
-            line.strip_prefix(name)?
-                .split_whitespace()
-                .next()?
-                .parse::<u64>()
-                .ok()
-        };
-        let sizes = maps.lines().filter_map(|line| kib(line, "Size:"));
-        let resident = maps.lines().filter_map(|line| kib(line, "Rss:"));
-        let sizes_and_resident: Vec<(u64, u64)> = sizes.zip(resident).collect();
-        Self {
-            fds: entries("fd"),
-            threads: entries("task"),
-            mappings: sizes_and_resident.len(),
-            own_kib: sizes_and_resident
-                .iter()
-                .filter(|(size, _)| *size < GUEST_MAPPING_KIB_MIN)
-                .map(|(_, resident)| resident)
-                .sum(),
-        }
-    }
-}
-
-/// All that a stream has given so far, filled by a thread of its own.
-#[derive(Debug, Clone)]
-struct Transcript {
-    shared: Arc<(Mutex<Heard>, Condvar)>,
-}
-
-#[derive(Debug, Default)]
-struct Heard {
-    bytes: Vec<u8>,
-    ended: bool,
-}
-
-enum Missing {
-    Ended,
-    TimedOut,
-}
-
-impl Transcript {
-    fn of(mut stream: impl Read + Send + 'static) -> Self {
-        let transcript = Self {
-            shared: Arc::default(),
-        };
-        let shared = Arc::clone(&transcript.shared);
-        thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            loop {
-                let len = stream.read(&mut bytes).unwrap_or(0);
-                let mut heard = shared.0.lock().expect("nobody panics with the lock");
-                heard.bytes.extend_from_slice(&bytes[..len]);
-                heard.ended = len == 0;
-                shared.1.notify_all();
-                if heard.ended {
-                    return;
-                }
-            }
-        });
-        transcript
-    }
-
-    /// Waits for `text` at or after `from`; gives its position.
-    fn wait_for(&self, text: &[u8], from: usize, limit: Duration) -> Result<usize, Missing> {
-        let deadline = Instant::now() + limit;
-        let mut heard = self.shared.0.lock().expect("nobody panics with the lock");
-        loop {
-            let rest = &heard.bytes[from..];
-            if let Some(at) = rest.windows(text.len()).position(|bytes| bytes == text) {
-                return Ok(from + at);
-            }
-            if heard.ended {
-                return Err(Missing::Ended);
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Missing::TimedOut);
-            }
-            let waited = self.shared.1.wait_timeout(heard, left);
-            heard = waited.expect("nobody panics with the lock").0;
-        }
-    }
-
-    fn text(&self, from: usize, to: usize) -> String {
-        let heard = self.shared.0.lock().expect("nobody panics with the lock");
-        String::from_utf8_lossy(&heard.bytes[from..to]).into_owned()
-    }
-
-    /// Everything, once the stream has ended.
-    fn all(&self) -> String {
-        let heard = self.shared.0.lock().expect("nobody panics with the lock");
-        let ended = self
-            .shared
-            .1
-            .wait_timeout_while(heard, PATIENCE, |heard| !heard.ended);
-        let heard = ended.expect("nobody panics with the lock").0;
-        String::from_utf8_lossy(&heard.bytes).into_owned()
     }
 }

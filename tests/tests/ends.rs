@@ -51,7 +51,7 @@ fn reboot_panic_and_triple_fault_have_statuses_of_their_own() {
 fn a_reboot_starts_the_guest_again() {
     RealKvm::new().run(|| {
         let images = GuestImages::here().unwrap();
-        let mut vm = small(&images).exec("reboot -f").start();
+        let mut vm = small(&images).exec("reboot -f").start_on_terminal();
         for _ in 0..3 {
             vm.expect("muster-init");
         }
@@ -104,16 +104,46 @@ fn a_second_signal_kills_a_guest_that_does_not_listen() {
     });
 }
 
-/// A person types on the console of a guest.
+/// A person's terminal: raw while the guest has it, and as before afterwards, whatever the end.
 #[test]
-fn the_console_takes_input() {
+fn a_terminal_belongs_to_the_guest_and_comes_back() {
     RealKvm::new().run(|| {
         let images = GuestImages::here().unwrap();
-        let mut vm = small(&images).start();
+        let mut vm = small(&images).start_on_terminal();
         vm.expect("# ");
+        assert!(!vm.terminal_is_restored());
+        // Not an interrupt for muster, but a byte for the guest.
+        vm.send("echo $((1 + 1)) more; sleep 1000\n");
+        vm.expect("2 more");
+        vm.send("\x03");
+        vm.expect("^C");
         vm.send("echo $((6 * 7)) answers\n");
         vm.expect("42 answers");
+        vm.send("\x01h");
+        vm.expect("Ctrl-a x");
         vm.send("\x01x");
         assert_eq!(vm.wait().status, 137);
+        assert!(vm.terminal_is_restored());
+
+        let mut vm = small(&images).start_on_terminal();
+        vm.expect("# ");
+        vm.signal(Signal::SIGTERM);
+        assert_eq!(vm.wait().status, 0);
+        assert!(vm.terminal_is_restored());
+    });
+}
+
+/// A script types on the console, where no key has a meaning of its own.
+#[test]
+fn a_pipe_reaches_the_guest_byte_by_byte() {
+    RealKvm::new().run(|| {
+        let images = GuestImages::here().unwrap();
+        let mut vm = small(&images)
+            .exec("stty raw -echo; echo ready; head -c 3 | od -c")
+            .start();
+        vm.expect("ready");
+        vm.send("\x01x\x03");
+        vm.expect("001   x 003");
+        assert_eq!(vm.wait().status, 0);
     });
 }

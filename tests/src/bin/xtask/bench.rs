@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: measurements that end up in `docs/results/`.
 
 mod boot;
+mod overhead;
+mod results;
 mod table;
 
 use clap::{Args, Subcommand};
@@ -17,11 +19,13 @@ pub struct BenchArgs {
 #[derive(Debug, Subcommand)]
 enum Bench {
     Boot(boot::BootArgs),
+    Overhead(overhead::OverheadArgs),
 }
 
 /// Runs the task.
 pub fn run(args: &BenchArgs) -> TaskResult {
     match &args.bench {
         Bench::Boot(args) => boot::run(args),
+        Bench::Overhead(args) => overhead::run(args),
     }
 }

@@ -5,9 +5,8 @@
 //! load; time that a monitor or guest spends waiting counts as well. All contenders boot the same
 //! kernel with the same initramfs and command line on one virtual CPU.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -18,8 +17,9 @@ use muster_tests::boot_timing::{Contender, Plan, Sample};
 use muster_tests::lab::Lab;
 use serde_json::json;
 
+use super::results::Results;
 use super::table::Table;
-use crate::build::{self, Profile, workspace};
+use crate::build::{self, Profile};
 use crate::{TaskResult, packages};
 
 /// Count instructions from the start of a monitor to the first line of its guest's init.
@@ -209,11 +209,9 @@ fn report(args: &BootArgs, plan: &Plan, samples: &[Sample], kernel: &str) -> Tas
     }
     print!("{table}");
     if args.dry_run {
-        return Ok(std::process::ExitCode::SUCCESS);
+        return Ok(ExitCode::SUCCESS);
     }
     let qemu = qemu_version()?;
-    let dir = workspace().join("docs/results");
-    fs::create_dir_all(&dir)?;
     let page = format!(
         "# Boot time\n\n\
          Measured by `cargo xtask bench boot`: instructions from the start of the monitor to the \
@@ -223,7 +221,6 @@ fn report(args: &BootArgs, plan: &Plan, samples: &[Sample], kernel: &str) -> Tas
          vCPU, {MEMORY_MIB} MiB, `{CMDLINE}`; {} rounds, interleaved. Peer: {qemu}.\n",
         args.rounds,
     );
-    fs::write(dir.join("boot.md"), page)?;
     let record = json!({
         "kernel": kernel,
         "cmdline": CMDLINE,
@@ -231,8 +228,8 @@ fn report(args: &BootArgs, plan: &Plan, samples: &[Sample], kernel: &str) -> Tas
         "qemu": qemu,
         "monitors": rows,
     });
-    fs::write(dir.join("boot.json"), format!("{record:#}\n"))?;
-    Ok(std::process::ExitCode::SUCCESS)
+    Results { page, record }.write("boot")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn qemu_version() -> Result<String> {
