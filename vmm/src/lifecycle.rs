@@ -19,8 +19,7 @@ use crate::console::{Console, ConsoleError};
 use crate::control::{Event, Signals};
 use crate::host::{self, KvmKind};
 use crate::kvm::{self, KvmError, VcpuFailure};
-use crate::machine::{Machine, RunningMachine};
-use crate::memory::MemoryError;
+use crate::machine::{Machine, MachineError, RunningMachine};
 use crate::spec::{OnReboot, VmSpec};
 use crate::vcpu::VcpuEnd;
 
@@ -48,10 +47,10 @@ pub enum RunError {
     /// KVM is missing or refused something.
     #[error(transparent)]
     Kvm(#[from] KvmError),
-    /// Guest memory.
+    /// The machine cannot be built or started.
     #[error(transparent)]
-    Memory(#[from] MemoryError),
-    /// Kernel, initrd, command line or tables.
+    Machine(#[from] MachineError),
+    /// The kernel cannot be looked at.
     #[error(transparent)]
     Boot(#[from] BootError),
     /// A disk.
@@ -66,12 +65,6 @@ pub enum RunError {
          AMD-V, or the lab host (`cargo xtask lab`)"
     )]
     LinuxOnPvm,
-    /// A virtio device.
-    #[error("cannot set up a virtio device")]
-    Device(#[source] io::Error),
-    /// A thread.
-    #[error("cannot start a vCPU thread")]
-    StartThread(#[source] io::Error),
     /// The control loop.
     #[error("cannot watch for events")]
     Control(#[source] io::Error),

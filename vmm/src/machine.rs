@@ -7,6 +7,7 @@
 //!  guest ──queue notification (ioeventfd)──> a worker thread per running queue
 //! ```
 
+use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
@@ -24,19 +25,45 @@ use muster_devices::virtio::block::Block;
 use muster_devices::virtio::mmio::{MMIO_LEN, MmioTransport, QUEUE_NOTIFY};
 use muster_devices::virtio::rng::Rng;
 use muster_devices::{Bus, Device};
+use thiserror::Error;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::boot::acpi::{self, AcpiSpec};
-use crate::boot::{self, BootSpec, registers};
-use crate::console::Console;
+use crate::boot::{self, BootError, BootSpec, registers};
+use crate::console::{Console, ConsoleError};
 use crate::control::{ControlLoop, Event, InputPort, Signals};
 use crate::cpuid;
 use crate::kvm::{KvmError, Vcpu, Vm};
 use crate::layout;
-use crate::lifecycle::RunError;
-use crate::memory::{self, MemorySpec};
+use crate::memory::{self, MemoryError, MemorySpec};
 use crate::spec::VmSpec;
-use crate::vcpu::{AddressSpaces, Reporter, Stuck, VcpuEnd, Vcpus, firmware_msrs};
+use crate::vcpu::{AddressSpaces, Reporter, StartVcpusError, Stuck, VcpuEnd, Vcpus, firmware_msrs};
+
+/// A machine could not be built or started.
+#[derive(Debug, Error)]
+pub enum MachineError {
+    /// KVM is missing or refused something.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// Guest memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// Kernel, initrd, command line or tables.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// The console.
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
+    /// A virtio device.
+    #[error("cannot set up a virtio device")]
+    Device(#[source] io::Error),
+    /// The control loop.
+    #[error("cannot watch for events")]
+    Control(#[source] io::Error),
+    /// The vCPUs' threads.
+    #[error(transparent)]
+    Vcpus(#[from] StartVcpusError),
+}
 
 /// A machine that is ready to start.
 pub struct Machine {
@@ -62,7 +89,7 @@ impl Machine {
         spec: &VmSpec,
         disks: &[Arc<dyn Disk>],
         console: &Console,
-    ) -> Result<Self, RunError> {
+    ) -> Result<Self, MachineError> {
         let max = kvm.get_max_vcpus();
         if spec.cpus as usize > max {
             return Err(KvmError::TooManyCpus {
@@ -100,13 +127,13 @@ impl Machine {
     }
 
     /// Lets the guest run.
-    pub fn start(self, signals: &Signals) -> Result<RunningMachine, RunError> {
+    pub fn start(self, signals: &Signals) -> Result<RunningMachine, MachineError> {
         let Self { vcpus, mut devices } = self;
         let (sender, ends): (_, Receiver<VcpuEnd>) = mpsc::channel();
-        let wake = EventFd::new(EFD_NONBLOCK).map_err(RunError::Control)?;
-        let reporter = Reporter::new(sender, wake.try_clone().map_err(RunError::Control)?);
+        let wake = EventFd::new(EFD_NONBLOCK).map_err(MachineError::Control)?;
+        let reporter = Reporter::new(sender, wake.try_clone().map_err(MachineError::Control)?);
         let control = ControlLoop::new(signals, ends, wake, devices.input.take())
-            .map_err(RunError::Control)?;
+            .map_err(MachineError::Control)?;
         let vcpus = Vcpus::start(vcpus, &devices.spaces, &reporter)?;
         Ok(RunningMachine {
             control,
@@ -137,14 +164,14 @@ impl Devices {
         ram: &GuestRam,
         disks: &[Arc<dyn Disk>],
         console: &Console,
-    ) -> Result<Self, RunError> {
+    ) -> Result<Self, MachineError> {
         let mut spaces = AddressSpaces::default();
         let exit_status = Arc::new(AtomicU8::new(0));
-        let room = EventFd::new(EFD_NONBLOCK).map_err(RunError::Control)?;
+        let room = EventFd::new(EFD_NONBLOCK).map_err(MachineError::Control)?;
         let serial = Arc::new(Mutex::new(SerialPort::new(
             vm.irq_line(layout::SERIAL_GSI)?,
             console.writer()?,
-            room.try_clone().map_err(RunError::Control)?,
+            room.try_clone().map_err(MachineError::Control)?,
         )));
         let input = console.reads_stdin().then(|| InputPort {
             serial: serial.clone(),
@@ -165,7 +192,7 @@ impl Devices {
         let blocks = disks
             .iter()
             .map(|disk| Box::new(Block::new(disk.clone())) as _);
-        let rng = Rng::new().map_err(RunError::Device)?;
+        let rng = Rng::new().map_err(MachineError::Device)?;
         let devices: Vec<Box<dyn VirtioDevice>> = blocks.chain([Box::new(rng) as _]).collect();
         let mut virtio = Vec::with_capacity(devices.len());
         for (index, device) in devices.into_iter().enumerate() {
@@ -174,7 +201,7 @@ impl Devices {
                 .0;
             let line = vm.irq_line(layout::virtio_gsi(index))?;
             let transport =
-                MmioTransport::new(device, ram.clone(), line).map_err(RunError::Device)?;
+                MmioTransport::new(device, ram.clone(), line).map_err(MachineError::Device)?;
             for (queue, kick) in transport.kicks().iter().enumerate() {
                 vm.connect_kick(kick, base + QUEUE_NOTIFY, queue as u32)?;
             }
@@ -219,7 +246,7 @@ pub struct RunningMachine {
 
 impl RunningMachine {
     /// Waits for something to happen to the machine.
-    pub fn next_event(&mut self) -> std::io::Result<Event> {
+    pub fn next_event(&mut self) -> io::Result<Event> {
         self.control.next()
     }
 

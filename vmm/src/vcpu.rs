@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use kvm_bindings::kvm_msr_entry;
 use muster_devices::{Action, Bus, THREAD_STACK_LEN};
+use thiserror::Error;
 use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
-use crate::kvm::{Exit, Kicker, Vcpu, VcpuFailure};
+use crate::kvm::{Exit, Kicker, KvmError, Vcpu, VcpuFailure};
 
 /// How long a stop waits for a thread that is busy outside the guest, writing to a terminal that
 /// does not drain for instance.
@@ -136,6 +137,17 @@ struct VcpuThread {
     thread: JoinHandle<()>,
 }
 
+/// The vCPUs' threads could not be started.
+#[derive(Debug, Error)]
+pub enum StartVcpusError {
+    /// KVM refused something.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// The host has no thread, descriptor or signal left.
+    #[error("cannot start a vCPU thread")]
+    Thread(#[source] io::Error),
+}
+
 /// All running vCPUs of one machine.
 pub struct Vcpus {
     stop: Arc<AtomicBool>,
@@ -152,12 +164,11 @@ impl Vcpus {
         vcpus: Vec<Vcpu>,
         spaces: &Arc<AddressSpaces>,
         reporter: &Reporter,
-    ) -> Result<Self, crate::lifecycle::RunError> {
-        use crate::lifecycle::RunError;
+    ) -> Result<Self, StartVcpusError> {
         // The handler has nothing to do: the signal's work is to interrupt KVM_RUN.
         extern "C" fn ignore(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
         register_signal_handler(SIGRTMIN(), ignore)
-            .map_err(|error| RunError::StartThread(error.into()))?;
+            .map_err(|error| StartVcpusError::Thread(error.into()))?;
 
         let mut started = Self {
             stop: Arc::default(),
@@ -165,13 +176,13 @@ impl Vcpus {
         };
         for vcpu in vcpus {
             let kicker = vcpu.kicker()?;
-            let reporter = reporter.try_clone().map_err(RunError::StartThread)?;
+            let reporter = reporter.try_clone().map_err(StartVcpusError::Thread)?;
             let (stop, spaces) = (started.stop.clone(), spaces.clone());
             let thread = thread::Builder::new()
                 .name(format!("vcpu{}", vcpu.index()))
                 .stack_size(THREAD_STACK_LEN)
                 .spawn(move || run_vcpu(vcpu, &stop, &spaces, &reporter))
-                .map_err(RunError::StartThread)?;
+                .map_err(StartVcpusError::Thread)?;
             started.threads.push(VcpuThread { kicker, thread });
         }
         Ok(started)
