@@ -1,6 +1,7 @@
 //! Building what a task runs.
 
 use std::env;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -30,48 +31,54 @@ pub fn run(command: &mut Command, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// A build profile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Profile {
-    Dev,
-    Release,
+/// Packages whose programs tasks and tests run: muster, its guests' init, and this one.
+const PACKAGES: [&str; 6] = [
+    "--package",
+    "muster",
+    "--package",
+    "muster-init",
+    "--package",
+    "muster-tests",
+];
+
+/// Builds all programs; gives the directory that they are in.
+pub fn programs() -> Result<PathBuf> {
+    run(build().args(PACKAGES).arg("--bins"), "building muster")?;
+    own_dir()
 }
 
-/// Builds muster's programs, those of its guests and of the lab; gives the directory that they are in.
-pub fn programs(profile: Profile) -> Result<PathBuf> {
-    let mut command = cargo();
-    command.args([
-        "build",
-        "--quiet",
-        "--package",
-        "muster",
-        "--package",
-        "muster-init",
-        "--package",
-        "muster-tests",
-        "--bins",
-    ]);
-    if profile == Profile::Release {
-        command.arg("--release");
+/// Builds optimised forms of some programs; gives the directory that they are in.
+pub fn optimised(names: &[&str]) -> Result<PathBuf> {
+    let mut command = build();
+    command.args(PACKAGES).arg("--release");
+    for name in names {
+        command.args(["--bin", name]);
     }
     run(&mut command, "building muster")?;
-    let own = env::current_exe().context("this program has no path")?;
-    let debug = own.parent().context("this program is in no directory")?;
-    Ok(match profile {
-        Profile::Dev => debug.to_owned(),
-        Profile::Release => debug.with_file_name("release"),
-    })
+    Ok(own_dir()?.with_file_name("release"))
 }
 
 /// Builds the lab's init alone.
 pub fn lab_init() -> Result<()> {
-    let arguments = [
-        "build",
-        "--quiet",
-        "--package",
-        "muster-tests",
-        "--bin",
-        "lab-init",
-    ];
-    run(cargo().args(arguments), "building the lab's init")
+    let arguments = ["--package", "muster-tests", "--bin", "lab-init"];
+    run(build().args(arguments), "building the lab's init")
+}
+
+/// A build that tells a person how far it is, and others only what goes wrong.
+fn build() -> Command {
+    let mut command = cargo();
+    command.arg("build");
+    if !io::stderr().is_terminal() {
+        command.arg("--quiet");
+    }
+    command
+}
+
+/// Where the programs of this build are, this one among them.
+fn own_dir() -> Result<PathBuf> {
+    let own = env::current_exe().context("this program has no path")?;
+    Ok(own
+        .parent()
+        .context("this program is in no directory")?
+        .to_owned())
 }

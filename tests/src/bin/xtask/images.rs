@@ -7,7 +7,7 @@ use muster_guest_images::{Cache, Kernel, RootDisk};
 use muster_tests::built_program;
 use muster_tests::images::GuestImages;
 
-use crate::build::{self, Profile};
+use crate::build;
 use crate::{TaskResult, packages};
 
 /// Make the guests' kernel, initramfs and Debian root disk, and print where they are.
@@ -42,7 +42,7 @@ pub struct AllImages {
 /// Builds the guests' init and runs all recipes that have not run yet.
 pub fn prepare() -> anyhow::Result<AllImages> {
     packages::ensure_installed(&packages::for_images())?;
-    build::programs(Profile::Dev)?;
+    build::programs()?;
     let cache = Cache::open_default()?;
     let guest = GuestImages::prepare(&cache)?;
     let init = built_program("muster-init")

@@ -8,7 +8,7 @@ use muster_tests::images::GuestImages;
 use muster_tests::lab::Lab;
 use muster_tests::place::equip;
 
-use crate::build::{self, Profile};
+use crate::build;
 use crate::{TaskResult, exit_code, packages};
 
 /// Run a command, or a shell, in the lab host: a machine with real KVM, emulated by QEMU.
@@ -65,11 +65,6 @@ fn parse_file(text: &str) -> Result<(String, String), String> {
 /// Runs the task.
 pub fn run(args: &LabArgs) -> TaskResult {
     packages::ensure_installed(&[packages::QEMU])?;
-    let profile = if args.release {
-        Profile::Release
-    } else {
-        Profile::Dev
-    };
     let cache = Cache::open_default()?;
     let command = if args.command.is_empty() {
         vec!["sh".to_owned()]
@@ -84,7 +79,11 @@ pub fn run(args: &LabArgs) -> TaskResult {
     if args.bare {
         build::lab_init()?;
     } else {
-        let muster = build::programs(profile)?.join("muster");
+        let mut programs = build::programs()?;
+        if args.release {
+            programs = build::optimised(&["muster"])?;
+        }
+        let muster = programs.join("muster");
         lab = equip(lab, &GuestImages::prepare(&cache)?, muster);
     }
     for (host, path) in &args.files {

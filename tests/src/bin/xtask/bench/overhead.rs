@@ -22,7 +22,7 @@ use serde_json::json;
 use super::results::Results;
 use super::table::Table;
 use crate::TaskResult;
-use crate::build::{self, Profile};
+use crate::build;
 
 /// Measure muster's memory, threads and start-up time, beside its guest's.
 ///
@@ -69,7 +69,7 @@ pub fn run(args: &OverheadArgs) -> TaskResult {
         "this needs a /dev/kvm that opens: see `muster doctor`"
     );
     ensure!(args.rounds > 0, "no rounds, no figures");
-    let muster = build::programs(Profile::Release)?.join("muster");
+    let muster = build::optimised(&["muster"])?.join("muster");
     let dir = tempfile::tempdir()?;
     let kernel = dir.path().join("guest.elf");
     fs::write(&kernel, elf(&CODE))?;
