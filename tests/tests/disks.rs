@@ -94,7 +94,8 @@ fn synced_files_survive_a_kill() {
 /// the host afterwards.
 #[test]
 fn random_io_against_a_reference() {
-    RealKvm::new().run(|| {
+    let limit = PATIENCE * if is_long() { 20 } else { 4 };
+    RealKvm::new().timeout(2 * limit).run(|| {
         const SEED: u64 = 20_261_121;
         const BLOCKS: u32 = 65_536;
         let operations = if is_long() { 400_000 } else { 20_000 };
@@ -114,7 +115,7 @@ fn random_io_against_a_reference() {
             .arg("--disk", path.to_str().unwrap())
             .exec(&format!("guest-io /dev/vda {SEED} {BLOCKS} {operations}"))
             .start();
-        let ended = vm.wait_within(PATIENCE * if is_long() { 20 } else { 3 });
+        let ended = vm.wait_within(limit);
         assert_eq!(ended.status, 0, "{}{}", ended.console, ended.stderr);
 
         let mut reference = Reference::new(SEED, BLOCKS);

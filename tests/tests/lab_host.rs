@@ -1,6 +1,10 @@
 //! The lab host itself: what a command says and how it ends comes back as it was.
 
+use std::env;
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use muster_guest_images::Cache;
@@ -30,17 +34,16 @@ fn output_is_byte_for_byte_what_the_command_wrote() {
 
 #[test]
 fn much_output_comes_whole_also_from_processes_that_the_command_left() {
-    let output = output("(sleep 1; echo late) & seq 1 200000; sleep 2; sleep 1000 & kill -9 $$");
+    let output =
+        output("(sleep 1; echo late >&2) & seq 1 200000; sleep 2; sleep 1000 & kill -9 $$");
     let text = String::from_utf8(output.stdout).unwrap();
-    let numbers: Vec<&str> = text.lines().filter(|line| *line != "late").collect();
-    assert_eq!(numbers.len(), 200_000);
+    assert_eq!(text.lines().count(), 200_000);
     assert!(
-        numbers
-            .iter()
+        text.lines()
             .zip(1_u32..)
-            .all(|(line, number)| **line == number.to_string())
+            .all(|(line, number)| line == number.to_string())
     );
-    assert!(text.contains("late\n"));
+    assert_eq!(output.stderr, b"late\n");
     assert_eq!(output.outcome.status, 128 + 9);
 }
 
@@ -107,6 +110,44 @@ fn a_lab_that_goes_down_is_an_error_with_its_last_words() {
         panic!("{result:?}")
     };
     assert!(error.to_string().contains("Kernel panic"), "{error}");
+}
+
+/// Not a test by itself: what `a_killed_caller_leaves_no_emulator` kills.
+#[test]
+#[ignore = "runs until it is killed"]
+fn sleeping_caller() {
+    let cache = Cache::open_default().unwrap();
+    let lab = Lab::new(["sh", "-c", "echo asleep; exec sleep 1000"]);
+    panic!("{:?}", lab.timeout(LIMIT).run(&cache));
+}
+
+#[test]
+fn a_killed_caller_leaves_no_emulator() {
+    let mut caller = Command::new(env::current_exe().unwrap());
+    caller.args(["--exact", "sleeping_caller", "--ignored", "--nocapture"]);
+    let mut caller = caller.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(caller.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "asleep"));
+    let emulator = emulator_of(caller.id()).expect("the lab runs");
+    caller.kill().unwrap();
+    caller.wait().unwrap();
+    let start = Instant::now();
+    while fs::read_to_string(format!("/proc/{emulator}/cmdline")).is_ok_and(|line| !line.is_empty())
+    {
+        assert!(start.elapsed() < Duration::from_secs(10), "QEMU lives on");
+        sleep(Duration::from_millis(50));
+    }
+}
+
+/// The process that was given a file of this one as its initramfs.
+fn emulator_of(pid: u32) -> Option<String> {
+    let file = format!("/proc/{pid}/fd/");
+    fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+        let arguments = fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        arguments
+            .contains(&file)
+            .then(|| entry.file_name().to_string_lossy().into_owned())
+    })
 }
 
 #[test]

@@ -63,8 +63,11 @@ pub fn run(args: &DemoArgs) -> TaskResult {
     let images = images::prepare()?;
     if !here {
         eprintln!(
-            "xtask: no usable hardware KVM here, so the guest runs in the lab host: wait a minute"
+            "xtask: no usable hardware KVM here: the guest runs in the lab host, which takes a while"
         );
+    }
+    if args.exec.is_none() {
+        eprintln!("xtask: booting Debian; Ctrl-a x ends it, Ctrl-a h helps");
     }
     let status = match (&args.exec, here) {
         (None, true) => return shell_here(args, &images),

@@ -61,12 +61,11 @@ pub fn run(args: &TestArgs) -> TaskResult {
     tell_about_kvm();
     announce("tests");
     let mut nextest = cargo();
-    nextest
-        .args(["nextest", "run", "--workspace", "--locked"])
-        .args(&args.nextest);
+    nextest.args(["nextest", "run", "--workspace", "--locked"]);
     if args.long {
-        nextest.env("MUSTER_LONG", "1");
+        nextest.args(["--profile", "long"]).env("MUSTER_LONG", "1");
     }
+    nextest.args(&args.nextest);
     let status = nextest.status().context("cannot start cargo-nextest")?;
     Ok(status.code().map_or(ExitCode::FAILURE, exit_code))
 }
