@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -60,7 +61,8 @@ pub fn main() -> ExitCode {
     match execute(&arguments) {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("muster: {error:#}");
+            // Nobody may be left to read it.
+            let _ = writeln!(io::stderr(), "muster: {error:#}");
             ExitCode::from(FAILURE)
         }
     }

@@ -32,7 +32,9 @@ pub fn start(args: &LogArgs) -> anyhow::Result<()> {
     };
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_target(false);
+        .with_target(false)
+        // A log that cannot be written must not end the guest.
+        .log_internal_errors(false);
     match &args.log {
         Some(path) => {
             let file = OpenOptions::new()

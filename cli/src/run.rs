@@ -33,7 +33,7 @@ Keys on the console:
   Ctrl-a h help, Ctrl-a x end the machine, Ctrl-a p power button, Ctrl-a a send Ctrl-a
 
 Signals:
-  The first SIGTERM, SIGINT or SIGHUP presses the guest's power button, the second ends it.
+  The first SIGTERM, SIGINT, SIGHUP or SIGQUIT presses the guest's power button, the second ends it.
 
 Exit status:
   0    the guest powered off (or the status that it wrote to port 0x501 before that)

@@ -22,7 +22,8 @@ pub enum Action {
 ///
 /// The bus calls these from the vCPU thread that made the access, holding the device's lock. The
 /// bus guarantees that the whole access lies within the registered range; `data` is 1 to 8 bytes.
-/// A device must accept every offset and length in that range, and may not panic or block for any.
+/// A device must accept every offset and length in that range and may not panic for any. It may wait
+/// for the host (output that goes to a full pipe, a request in flight at a reset), never for the guest.
 pub trait Device: Send {
     /// Fills `data` with what the guest reads at `offset` from the start of the device's range.
     fn read(&mut self, offset: u64, data: &mut [u8]);

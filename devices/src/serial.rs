@@ -37,13 +37,14 @@ pub struct SerialPort {
     backlog: VecDeque<u8>,
     /// Signalled when a full backlog has room again.
     room: EventFd,
-    /// The source was told that there is no room.
+    /// The source has more than there was room for.
     starved: bool,
 }
 
 impl SerialPort {
     /// A port that raises `line` and writes what the guest sends to `output`. After
-    /// [`input_room`](Self::input_room) has returned 0, `room` becomes readable once there is room.
+    /// [`push_input`](Self::push_input) has not taken everything, `room` becomes readable once there
+    /// is room.
     pub fn new(line: EventFd, output: Box<dyn Write + Send>, room: EventFd) -> Self {
         Self {
             uart: Serial::new(Line(line), output),
@@ -53,16 +54,10 @@ impl SerialPort {
         }
     }
 
-    /// How many bytes [`push_input`](Self::push_input) would take now.
-    pub fn input_room(&mut self) -> usize {
-        let room = BACKLOG_MAX - self.backlog.len();
-        self.starved = room == 0;
-        room
-    }
-
-    /// Queues `input` for the guest and returns how many bytes were taken.
+    /// Queues `input` for the guest, as far as there is room, and returns how many bytes were taken.
     pub fn push_input(&mut self, input: &[u8]) -> usize {
         let taken = input.len().min(BACKLOG_MAX - self.backlog.len());
+        self.starved = taken < input.len();
         self.backlog.extend(&input[..taken]);
         self.refill();
         taken

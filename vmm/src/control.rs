@@ -1,35 +1,38 @@
 //! The control loop: everything that happens to a running VM from outside its vCPUs.
 //!
-//! It is the process's main thread. Three sources feed it: signals, the ends of vCPU threads, and
-//! what a person types. Each is a subscriber of one event manager and turns what it reads into
-//! [`Event`]s.
+//! It is the process's main thread. Its sources are signals, the ends of vCPU threads, and what a
+//! person types ([`input`]); each is a subscriber of one event manager and turns what it reads into
+//! [`Event`]s. The loop outlives restarts of the guest, so that nothing typed or signalled during
+//! one is lost. It never waits for a vCPU thread: not even for a device's lock.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{self, Receiver};
 
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
-use muster_devices::bus::{Shared, lock};
+use muster_devices::bus::Shared;
 use muster_devices::serial::SerialPort;
-use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
-use vmm_sys_util::eventfd::EventFd;
+use nix::sys::signal::Signal;
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use crate::console::escape::{Command, EscapeFilter};
-use crate::vcpu::VcpuEnd;
+use crate::console::escape::Command;
+use crate::vcpu::{Reporter, VcpuEnd};
+use input::{InputSource, Port};
+use signals::Signals;
 
-/// Signals that ask the VM to end.
-const TERMINATION: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+mod input;
+pub mod signals;
 
 /// Something that the VM's lifecycle must answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A signal of [`TERMINATION`] arrived.
+    /// A signal asks the VM to end.
     Terminate(Signal),
+    /// The process was stopped and goes on; the terminal may have changed meanwhile.
+    Continued,
     /// An escape command was typed.
     Command(Command),
     /// A vCPU thread ended by itself.
@@ -38,72 +41,56 @@ pub enum Event {
 
 type Queue = Rc<RefCell<VecDeque<Event>>>;
 
-/// Termination signals, held back from every thread that starts while this lives and delivered
-/// through a file descriptor instead.
-#[derive(Debug)]
-pub struct Signals {
-    fd: Rc<SignalFd>,
-    mask_before: SigSet,
-}
-
-impl Signals {
-    /// Blocks the signals. To be called before any thread is started.
-    pub fn block() -> io::Result<Self> {
-        let mask = SigSet::from_iter(TERMINATION);
-        let mask_before = SigSet::thread_get_mask()?;
-        mask.thread_block()?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let fd = Rc::new(SignalFd::with_flags(&mask, flags)?);
-        Ok(Self { fd, mask_before })
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        // Restoring a mask that was read before cannot fail.
-        let _ = self.mask_before.thread_set_mask();
-    }
-}
-
-/// The event loop of one machine.
+/// The event loop of one VM.
 pub struct ControlLoop {
     manager: EventManager<Box<dyn MutEventSubscriber>>,
     queue: Queue,
-}
-
-/// The serial port as a destination of input, and the eventfd by which it says that it has room.
-pub struct InputPort {
-    /// The port.
-    pub serial: Shared<SerialPort>,
-    /// Readable when a full port has room again.
-    pub room: EventFd,
+    reporter: Reporter,
+    port: Port,
+    room: EventFd,
 }
 
 impl ControlLoop {
-    /// A loop over `signals`, the `ends` of vCPUs announced by `wake`, and standard input for
-    /// `input`.
-    pub fn new(
-        signals: &Signals,
-        ends: Receiver<VcpuEnd>,
-        wake: EventFd,
-        input: Option<InputPort>,
-    ) -> io::Result<Self> {
+    /// A loop over `signals`, the ends of vCPUs and, with `reads_stdin`, standard input. Serial ports
+    /// signal `room` when they have room for input again.
+    pub fn new(signals: &Signals, room: EventFd, reads_stdin: bool) -> io::Result<Self> {
         let queue = Queue::default();
+        let port = Port::default();
+        let (sender, ends) = mpsc::channel();
+        let wake = EventFd::new(EFD_NONBLOCK)?;
         let mut manager: EventManager<Box<dyn MutEventSubscriber>> =
             EventManager::new().map_err(io::Error::other)?;
         manager.add_subscriber(Box::new(SignalSource {
-            fd: signals.fd.clone(),
+            signals: signals.clone(),
             queue: queue.clone(),
         }));
         manager.add_subscriber(Box::new(VcpuSource {
             ends,
-            wake,
+            wake: wake.try_clone()?,
             queue: queue.clone(),
         }));
-        if let Some(port) = input {
-            manager.add_subscriber(Box::new(InputSource::new(port, queue.clone())));
+        if reads_stdin {
+            let input = InputSource::new(port.clone(), room.try_clone()?, queue.clone())?;
+            manager.add_subscriber(Box::new(input));
         }
-        Ok(Self { manager, queue })
+        Ok(Self {
+            manager,
+            queue,
+            reporter: Reporter::new(sender, wake),
+            port,
+            room,
+        })
+    }
+
+    /// Where vCPU threads report their end.
+    pub fn reporter(&self) -> &Reporter {
+        &self.reporter
+    }
+
+    /// Gives input to `serial` from now on: the port of a new machine.
+    pub fn attach(&self, serial: Shared<SerialPort>) -> io::Result<()> {
+        *self.port.borrow_mut() = Some(serial);
+        self.room.write(1)
     }
 
     /// Waits for the next event, moving console input meanwhile.
@@ -115,6 +102,15 @@ impl ControlLoop {
             self.manager.run().map_err(io::Error::other)?;
         }
     }
+
+    /// Forgets what vCPUs that have been stopped reported.
+    pub fn forget_vcpus(&mut self) -> io::Result<()> {
+        self.manager.run_with_timeout(0).map_err(io::Error::other)?;
+        self.queue
+            .borrow_mut()
+            .retain(|event| !matches!(event, Event::Vcpu(_)));
+        Ok(())
+    }
 }
 
 /// Registers `fd` for input; failure means that the host is out of kernel memory.
@@ -125,20 +121,22 @@ fn watch<T: AsRawFd>(ops: &mut EventOps, fd: &T) {
 }
 
 struct SignalSource {
-    fd: Rc<SignalFd>,
+    signals: Signals,
     queue: Queue,
 }
 
 impl MutEventSubscriber for SignalSource {
     fn init(&mut self, ops: &mut EventOps) {
-        watch(ops, &*self.fd);
+        watch(ops, self.signals.fd());
     }
 
     fn process(&mut self, _events: Events, _ops: &mut EventOps) {
-        while let Ok(Some(info)) = self.fd.read_signal() {
-            if let Ok(signal) = Signal::try_from(info.ssi_signo as i32) {
-                self.queue.borrow_mut().push_back(Event::Terminate(signal));
-            }
+        while let Some(signal) = self.signals.read() {
+            let event = match signal {
+                Signal::SIGCONT => Event::Continued,
+                other => Event::Terminate(other),
+            };
+            self.queue.borrow_mut().push_back(event);
         }
     }
 }
@@ -160,125 +158,5 @@ impl MutEventSubscriber for VcpuSource {
         self.queue
             .borrow_mut()
             .extend(self.ends.try_iter().map(Event::Vcpu));
-    }
-}
-
-/// Standard input on its way to the serial port.
-struct InputSource {
-    port: InputPort,
-    queue: Queue,
-    /// Only a person at a terminal types escape sequences; piped input passes unchanged.
-    escape: Option<EscapeFilter>,
-    state: InputState,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum InputState {
-    /// Waiting for input.
-    Watching,
-    /// Waiting for room in the serial port.
-    Paused,
-    /// Regular files and /dev/null cannot be waited for: they are read whenever there is room.
-    AlwaysReady,
-    /// End of input.
-    Ended,
-}
-
-impl InputSource {
-    fn new(port: InputPort, queue: Queue) -> Self {
-        let escape = io::stdin().is_terminal().then(EscapeFilter::default);
-        Self {
-            port,
-            queue,
-            escape,
-            state: InputState::Watching,
-        }
-    }
-
-    /// Moves input until the port is full, and no further than one read from a source that may
-    /// block.
-    fn pump(&mut self, ops: &mut EventOps) {
-        while self.state != InputState::Ended {
-            let room = lock(&self.port.serial).input_room();
-            if room == 0 {
-                return self.pause(ops, true);
-            }
-            let mut buffer = [0; 4096];
-            let len = buffer.len().min(room);
-            match nix::unistd::read(io::stdin(), &mut buffer[..len]) {
-                Ok(0) => return self.end(ops),
-                Ok(count) => self.deliver(&buffer[..count]),
-                Err(Errno::EINTR | Errno::EAGAIN) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "console input ended");
-                    return self.end(ops);
-                }
-            }
-            if self.state == InputState::Watching {
-                return;
-            }
-        }
-    }
-
-    fn deliver(&mut self, input: &[u8]) {
-        let mut serial = lock(&self.port.serial);
-        let Some(filter) = &mut self.escape else {
-            serial.push_input(input);
-            return;
-        };
-        let mut guest = Vec::with_capacity(input.len());
-        let commands = filter.filter(input, &mut guest);
-        serial.push_input(&guest);
-        self.queue
-            .borrow_mut()
-            .extend(commands.into_iter().map(Event::Command));
-    }
-
-    fn pause(&mut self, ops: &mut EventOps, pause: bool) {
-        let (state, events) = match (self.state, pause) {
-            (InputState::Watching, true) => (InputState::Paused, EventSet::empty()),
-            (InputState::Paused, false) => (InputState::Watching, EventSet::IN),
-            _ => return,
-        };
-        match ops.modify(Events::new(&io::stdin(), events)) {
-            Ok(()) => self.state = state,
-            Err(error) => tracing::warn!(%error, "console input stalled"),
-        }
-    }
-
-    fn end(&mut self, ops: &mut EventOps) {
-        if self.state != InputState::AlwaysReady {
-            // Otherwise a closed pipe would wake the loop for ever.
-            let _ = ops.remove(Events::empty(&io::stdin()));
-        }
-        self.state = InputState::Ended;
-    }
-}
-
-impl MutEventSubscriber for InputSource {
-    fn init(&mut self, ops: &mut EventOps) {
-        watch(ops, &self.port.room);
-        match ops.add(Events::new(&io::stdin(), EventSet::IN)) {
-            Ok(()) => {}
-            Err(event_manager::Error::Epoll(errno)) if errno.errno() == libc::EPERM => {
-                self.state = InputState::AlwaysReady;
-                self.pump(ops);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the console has no input");
-                self.state = InputState::Ended;
-            }
-        }
-    }
-
-    fn process(&mut self, events: Events, ops: &mut EventOps) {
-        if events.fd() == self.port.room.as_raw_fd() {
-            let _ = self.port.room.read();
-            self.pause(ops, false);
-            if self.state != InputState::AlwaysReady {
-                return;
-            }
-        }
-        self.pump(ops);
     }
 }

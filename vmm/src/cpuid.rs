@@ -2,7 +2,8 @@
 //!
 //! KVM lists what the host's processor and KVM itself can give a guest. Three things are added to
 //! that list: who this vCPU is, how the vCPUs form one package of single-threaded cores that share
-//! a last-level cache, and the clocks that let a guest boot without calibrating any.
+//! a last-level cache, and the local APIC's deadline timer, which needs no calibration. kvm-clock,
+//! which tells Linux the TSC's frequency, and the invariant TSC are in KVM's list already.
 //!
 //! Sources: Intel SDM volume 2, CPUID; AMD APM volume 3, appendix E; Linux,
 //! `Documentation/virt/kvm/x86/cpuid.rst`.
@@ -66,6 +67,7 @@ impl Template {
     }
 
     fn from_entries(supported: &[kvm_cpuid_entry2], cpus: u32, tsc_deadline: bool) -> Self {
+        let amd = supported.iter().any(is_amd);
         let mut entries: Vec<_> = supported
             .iter()
             // Rebuilt below: the host's own topology is not the guest's.
@@ -75,16 +77,17 @@ impl Template {
         for entry in &mut entries {
             match entry.function {
                 0x1 => features(entry, cpus, tsc_deadline),
-                0x4 => {
-                    Field::new(26, 6).set(&mut entry.eax, cpus - 1);
+                // Type 0 ends the list of caches.
+                0x4 if entry.eax & 0x1f != 0 => {
+                    Field::new(26, 6).set(&mut entry.eax, (1 << id_bits(cpus)) - 1);
                     share_cache(entry, cpus);
                 }
-                0x8000_0001 if cpus > 1 => entry.ecx |= CMP_LEGACY,
-                0x8000_0008 => {
+                0x8000_0001 if amd && cpus > 1 => entry.ecx |= CMP_LEGACY,
+                0x8000_0008 if amd => {
                     Field::new(0, 8).set(&mut entry.ecx, cpus - 1);
                     Field::new(12, 4).set(&mut entry.ecx, id_bits(cpus));
                 }
-                0x8000_001d => share_cache(entry, cpus),
+                0x8000_001d if entry.eax & 0x1f != 0 => share_cache(entry, cpus),
                 _ => {}
             }
         }
@@ -121,6 +124,15 @@ impl Template {
         }
         CpuId::from_entries(&entries).expect("two more leaves than KVM lists fit")
     }
+}
+
+/// Whether `entry` is leaf 0 of a processor that follows AMD's rules for the leaves above
+/// 0x8000_0000. The vendor's name is in EBX, EDX, ECX.
+fn is_amd(entry: &kvm_cpuid_entry2) -> bool {
+    let name = [entry.ebx, entry.edx, entry.ecx]
+        .map(u32::to_le_bytes)
+        .concat();
+    entry.function == 0 && matches!(&name[..], b"AuthenticAMD" | b"HygonGenuine")
 }
 
 /// Leaf 1: features and the number of logical processors.

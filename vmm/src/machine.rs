@@ -8,9 +8,9 @@
 //! ```
 
 use std::io;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use kvm_ioctls::Kvm;
 use muster_devices::bus::{Shared, lock};
@@ -26,18 +26,17 @@ use muster_devices::virtio::mmio::{MMIO_LEN, MmioTransport, QUEUE_NOTIFY};
 use muster_devices::virtio::rng::Rng;
 use muster_devices::{Bus, Device};
 use thiserror::Error;
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::EventFd;
 
 use crate::boot::acpi::{self, AcpiSpec};
 use crate::boot::{self, BootError, BootSpec, registers};
 use crate::console::{Console, ConsoleError};
-use crate::control::{ControlLoop, Event, InputPort, Signals};
 use crate::cpuid;
 use crate::kvm::{KvmError, Vcpu, Vm};
 use crate::layout;
 use crate::memory::{self, MemoryError, MemorySpec};
 use crate::spec::VmSpec;
-use crate::vcpu::{AddressSpaces, Reporter, StartVcpusError, Stuck, VcpuEnd, Vcpus, firmware_msrs};
+use crate::vcpu::{AddressSpaces, Reporter, StartVcpusError, Stuck, Vcpus, firmware_msrs};
 
 /// A machine could not be built or started.
 #[derive(Debug, Error)]
@@ -57,9 +56,6 @@ pub enum MachineError {
     /// A virtio device.
     #[error("cannot set up a virtio device")]
     Device(#[source] io::Error),
-    /// The control loop.
-    #[error("cannot watch for events")]
-    Control(#[source] io::Error),
     /// The vCPUs' threads.
     #[error(transparent)]
     Vcpus(#[from] StartVcpusError),
@@ -75,7 +71,8 @@ pub struct Machine {
 struct Devices {
     spaces: Arc<AddressSpaces>,
     virtio: Vec<Shared<MmioTransport>>,
-    input: Option<InputPort>,
+    serial: Shared<SerialPort>,
+    stop_vcpus: Arc<AtomicBool>,
     power_button: EventFd,
     exit_status: Arc<AtomicU8>,
     /// KVM disconnects all interrupt lines when the VM's descriptor is closed, even while vCPUs run.
@@ -89,6 +86,7 @@ impl Machine {
         spec: &VmSpec,
         disks: &[Arc<dyn Disk>],
         console: &Console,
+        room: EventFd,
     ) -> Result<Self, MachineError> {
         let max = kvm.get_max_vcpus();
         if spec.cpus as usize > max {
@@ -122,24 +120,21 @@ impl Machine {
         let mut sregs = vcpus[0].sregs()?;
         let regs = registers::set_entry(&ram, &entry, &mut sregs)?;
         vcpus[0].set_registers(&regs, &sregs)?;
-        let devices = Devices::new(vm, &ram, disks, console)?;
+        let devices = Devices::new(vm, &ram, disks, console, room)?;
         Ok(Self { vcpus, devices })
     }
 
-    /// Lets the guest run.
-    pub fn start(self, signals: &Signals) -> Result<RunningMachine, MachineError> {
-        let Self { vcpus, mut devices } = self;
-        let (sender, ends): (_, Receiver<VcpuEnd>) = mpsc::channel();
-        let wake = EventFd::new(EFD_NONBLOCK).map_err(MachineError::Control)?;
-        let reporter = Reporter::new(sender, wake.try_clone().map_err(MachineError::Control)?);
-        let control = ControlLoop::new(signals, ends, wake, devices.input.take())
-            .map_err(MachineError::Control)?;
-        let vcpus = Vcpus::start(vcpus, &devices.spaces, &reporter)?;
-        Ok(RunningMachine {
-            control,
-            vcpus,
-            devices,
-        })
+    /// The console's serial port.
+    pub fn serial(&self) -> Shared<SerialPort> {
+        self.devices.serial.clone()
+    }
+
+    /// Lets the guest run. Its vCPUs report to `reporter` how they end.
+    pub fn start(self, reporter: &Reporter) -> Result<RunningMachine, MachineError> {
+        let Self { vcpus, devices } = self;
+        let stop = devices.stop_vcpus.clone();
+        let vcpus = Vcpus::start(vcpus, &devices.spaces, reporter, stop)?;
+        Ok(RunningMachine { vcpus, devices })
     }
 }
 
@@ -164,22 +159,24 @@ impl Devices {
         ram: &GuestRam,
         disks: &[Arc<dyn Disk>],
         console: &Console,
+        room: EventFd,
     ) -> Result<Self, MachineError> {
         let mut spaces = AddressSpaces::default();
         let exit_status = Arc::new(AtomicU8::new(0));
-        let room = EventFd::new(EFD_NONBLOCK).map_err(MachineError::Control)?;
+        let stop_vcpus = Arc::new(AtomicBool::new(false));
         let serial = Arc::new(Mutex::new(SerialPort::new(
             vm.irq_line(layout::SERIAL_GSI)?,
-            console.writer()?,
-            room.try_clone().map_err(MachineError::Control)?,
-        )));
-        let input = console.reads_stdin().then(|| InputPort {
-            serial: serial.clone(),
+            console.writer(stop_vcpus.clone())?,
             room,
-        });
+        )));
 
         let ports = &mut spaces.ports;
-        place(ports, layout::SERIAL_PORT.into(), SERIAL_LEN, serial);
+        place(
+            ports,
+            layout::SERIAL_PORT.into(),
+            SERIAL_LEN,
+            serial.clone(),
+        );
         place(ports, I8042_BASE, I8042_LEN, shared(I8042));
         place(ports, layout::POWER_PORT.into(), POWER_LEN, shared(Power));
         place(
@@ -213,7 +210,8 @@ impl Devices {
         Ok(Self {
             spaces: Arc::new(spaces),
             virtio,
-            input,
+            serial,
+            stop_vcpus,
             power_button,
             exit_status,
             _vm: vm,
@@ -238,18 +236,14 @@ fn place(bus: &mut Bus, base: u64, len: u64, device: Arc<Mutex<dyn Device>>) {
 }
 
 /// A machine whose guest is running.
+///
+/// Dropping it stops it as [`stop`](Self::stop) does: fields are dropped in their order.
 pub struct RunningMachine {
-    control: ControlLoop,
     vcpus: Vcpus,
     devices: Devices,
 }
 
 impl RunningMachine {
-    /// Waits for something to happen to the machine.
-    pub fn next_event(&mut self) -> io::Result<Event> {
-        self.control.next()
-    }
-
     /// Presses and releases the ACPI power button.
     pub fn press_power_button(&self) {
         if let Err(error) = self.devices.power_button.write(1) {
@@ -263,8 +257,9 @@ impl RunningMachine {
     }
 
     /// Stops vCPUs first, then devices, so that nothing new arrives at a stopped queue.
-    pub fn stop(self) -> Result<(), Stuck> {
-        self.vcpus.stop()?;
+    /// `Err` if a vCPU is still busy in the host after `timeout`.
+    pub fn stop(self, timeout: Duration) -> Result<(), Stuck> {
+        self.vcpus.stop(timeout)?;
         self.devices.stop();
         Ok(())
     }

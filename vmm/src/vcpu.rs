@@ -14,13 +14,12 @@ use kvm_bindings::kvm_msr_entry;
 use muster_devices::{Action, Bus, THREAD_STACK_LEN};
 use thiserror::Error;
 use vmm_sys_util::eventfd::EventFd;
-use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
+use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler, unblock_signal};
 
 use crate::kvm::{Exit, Kicker, KvmError, Vcpu, VcpuFailure};
 
-/// How long a stop waits for a thread that is busy outside the guest, writing to a terminal that
-/// does not drain for instance.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long dropping the vCPUs waits for a thread that is busy in the host.
+const DROP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the signal is sent again meanwhile: one that comes just before the thread enters some
 /// other system call does not interrupt that call.
 const STOP_RETRY: Duration = Duration::from_micros(200);
@@ -159,11 +158,12 @@ pub struct Vcpus {
 pub struct Stuck;
 
 impl Vcpus {
-    /// Starts a thread for each of `vcpus`.
+    /// Starts a thread for each of `vcpus`. `stop` is set when they are to end.
     pub fn start(
         vcpus: Vec<Vcpu>,
         spaces: &Arc<AddressSpaces>,
         reporter: &Reporter,
+        stop: Arc<AtomicBool>,
     ) -> Result<Self, StartVcpusError> {
         // The handler has nothing to do: the signal's work is to interrupt KVM_RUN.
         extern "C" fn ignore(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
@@ -171,7 +171,7 @@ impl Vcpus {
             .map_err(|error| StartVcpusError::Thread(error.into()))?;
 
         let mut started = Self {
-            stop: Arc::default(),
+            stop,
             threads: Vec::with_capacity(vcpus.len()),
         };
         for vcpu in vcpus {
@@ -188,18 +188,18 @@ impl Vcpus {
         Ok(started)
     }
 
-    /// Takes all vCPUs out of the guest and ends their threads. `Err` if one is stuck in the host;
-    /// the process should then end without touching the machine again.
-    pub fn stop(mut self) -> Result<(), Stuck> {
-        self.halt()
+    /// Takes all vCPUs out of the guest and ends their threads. `Err` if one is still busy in the host
+    /// after `timeout`; the process should then end without touching the machine again.
+    pub fn stop(mut self, timeout: Duration) -> Result<(), Stuck> {
+        self.halt(timeout)
     }
 
-    fn halt(&mut self) -> Result<(), Stuck> {
+    fn halt(&mut self, timeout: Duration) -> Result<(), Stuck> {
         self.stop.store(true, Ordering::SeqCst);
         for vcpu in &self.threads {
             vcpu.kicker.set();
         }
-        let deadline = Instant::now() + STOP_TIMEOUT;
+        let deadline = Instant::now() + timeout;
         for vcpu in self.threads.drain(..) {
             while !vcpu.thread.is_finished() {
                 if Instant::now() > deadline {
@@ -218,7 +218,7 @@ impl Vcpus {
 
 impl Drop for Vcpus {
     fn drop(&mut self) {
-        if self.halt() == Err(Stuck) {
+        if self.halt(DROP_TIMEOUT) == Err(Stuck) {
             tracing::warn!("a vCPU thread did not stop");
         }
     }
@@ -227,6 +227,10 @@ impl Drop for Vcpus {
 /// The body of a vCPU thread.
 fn run_vcpu(mut vcpu: Vcpu, stop: &AtomicBool, spaces: &AddressSpaces, reporter: &Reporter) {
     let _guard = PanicGuard(reporter);
+    // Whoever started this process may have blocked it.
+    if let Err(error) = unblock_signal(SIGRTMIN()) {
+        tracing::warn!(?error, "this vCPU may be slow to stop");
+    }
     while !stop.load(Ordering::SeqCst) {
         if let Some(end) = handle_exit(vcpu.run(), spaces) {
             if let VcpuEnd::TripleFault | VcpuEnd::Failed(_) = end {

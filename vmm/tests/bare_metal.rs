@@ -9,7 +9,7 @@ use muster_vmm::boot::Protocol;
 use muster_vmm::lifecycle::{self, GuestEnd, RunError};
 use muster_vmm::{ConsoleSpec, OnReboot, VmSpec};
 use nix::sys::pthread::{pthread_kill, pthread_self};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 
 #[path = "bare_metal/guests.rs"]
 mod guests;
@@ -169,23 +169,61 @@ fn a_reset_ends_the_guest_when_asked_to() {
     assert_eq!(Guest::new(guests::reset()).run().unwrap(), GuestEnd::Reset);
 }
 
+/// Runs the guest; two termination signals come while it runs.
+fn run_with_two_signals(guest: &Guest) -> GuestEnd {
+    // To this thread alone: others of the test's runner do not block the signal and would die.
+    let supervisor = pthread_self();
+    let sender = std::thread::spawn(move || {
+        for _ in 0..2 {
+            std::thread::sleep(Duration::from_millis(300));
+            // The run may have ended with the first.
+            let _ = pthread_kill(supervisor, Signal::SIGTERM);
+        }
+    });
+    // Whichever way it ends, the second signal must not end the test.
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGTERM);
+    mask.thread_block().unwrap();
+    let end = guest.run().unwrap();
+    sender.join().unwrap();
+    end
+}
+
 #[test]
 fn a_second_signal_ends_a_guest_that_ignores_the_power_button() {
     if !kvm_is_here() {
         return;
     }
     let guest = Guest::new(guests::spin()).cpus(2);
-    // To this thread alone: others of the test's runner do not block the signal and would die.
-    let supervisor = pthread_self();
-    let sender = std::thread::spawn(move || {
-        for _ in 0..2 {
-            std::thread::sleep(Duration::from_millis(300));
-            pthread_kill(supervisor, Signal::SIGTERM).unwrap();
-        }
-    });
-    let end = guest.run().unwrap();
-    sender.join().unwrap();
-    assert_eq!(end, GuestEnd::Killed(Signal::SIGTERM));
+    assert_eq!(
+        run_with_two_signals(&guest),
+        GuestEnd::Killed(Signal::SIGTERM)
+    );
+}
+
+#[test]
+fn a_signal_ends_a_guest_that_resets_for_ever() {
+    if !kvm_is_here() {
+        return;
+    }
+    let mut guest = Guest::new(guests::reset());
+    guest.spec.on_reboot = OnReboot::Restart;
+    assert_eq!(run_with_two_signals(&guest), GuestEnd::Reset);
+}
+
+#[test]
+fn a_console_file_survives_a_guest_that_cannot_start() {
+    if !kvm_is_here() {
+        return;
+    }
+    let mut guest = Guest::new(guests::hello());
+    let console = guest.dir.path().join("console");
+    guest.spec.initrd = Some("no-such-initrd".into());
+    guest.run().unwrap_err();
+    assert!(!console.exists());
+    fs::write(&console, "precious").unwrap();
+    guest.run().unwrap_err();
+    assert_eq!(guest.console(), "precious");
 }
 
 #[test]

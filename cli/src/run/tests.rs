@@ -46,6 +46,7 @@ fn sizes_need_units_and_have_bounds() {
         ("512", "512M"),
         ("63M", "64M or more"),
         ("0G", "64M or more"),
+        ("17T", "up to 16T"),
         ("99999999999999T", "like 512M"),
         ("G", "like 512M"),
         ("1.5G", "like 512M"),

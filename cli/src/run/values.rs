@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use muster_vmm::memory::MEMORY_MAX;
 use muster_vmm::{ConsoleSpec, DiskSpec};
 
 /// The least memory that a stock kernel can do anything with.
@@ -28,6 +29,12 @@ pub fn memory_bytes(text: &str) -> Result<u64, String> {
         .ok_or("is not a size: give a number and K, M, G or T, like 512M")?;
     if bytes < MEMORY_MIN {
         return Err("is too little: a guest needs 64M or more".into());
+    }
+    if bytes > MEMORY_MAX {
+        return Err(format!(
+            "is too much: a guest can have up to {}T",
+            MEMORY_MAX >> 40
+        ));
     }
     if bytes % 4096 != 0 {
         return Err("is not a multiple of 4K".into());

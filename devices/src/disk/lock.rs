@@ -2,7 +2,8 @@
 //!
 //! Approach: open file description locks on the whole file, exclusive for who writes, shared for
 //! who reads. They belong to the open file, so they end with it in every case, and the same process
-//! opening a disk twice is refused too. QEMU's locks conflict with them as they should.
+//! opening a disk twice is refused too. QEMU locks single bytes with shared locks, so our writers
+//! conflict with all of its users, but our readers do not notice its writers.
 
 use std::fmt;
 use std::fs::{self, File};

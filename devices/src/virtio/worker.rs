@@ -77,6 +77,17 @@ impl Drop for QueueWorker {
     }
 }
 
+/// Tells the driver that its device is gone when the thread panics, which is a defect.
+struct PanicGuard<'a>(&'a dyn VirtioInterrupt);
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.needs_reset();
+        }
+    }
+}
+
 /// The thread: serves until it is stopped or the ring breaks.
 fn run(
     index: u16,
@@ -91,6 +102,7 @@ fn run(
         interrupt,
         features: _,
     } = resources;
+    let _guard = PanicGuard(&*interrupt);
     let mut server = QueueServer::new(&mut queue, &ram, service);
     // There may be chains from before the start, whose kick is lost.
     while !stop.load(Ordering::Acquire) {

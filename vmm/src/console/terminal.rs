@@ -29,15 +29,25 @@ impl RawMode {
             return Ok(None);
         }
         restore_on_panic();
-        let mut raw = original.clone();
-        termios::cfmakeraw(&mut raw);
-        // What muster itself prints has plain newlines.
-        raw.output_flags |= OutputFlags::OPOST | OutputFlags::ONLCR;
         let mut slot = ORIGINAL.lock().unwrap_or_else(PoisonError::into_inner);
-        termios::tcsetattr(&stdin, SetArg::TCSANOW, &raw)?;
+        set_raw(&original)?;
         *slot = Some(original);
         Ok(Some(Self(())))
     }
+
+    /// Enters raw mode again, after something else had the terminal meanwhile.
+    pub fn enter_again(&self) -> io::Result<()> {
+        let slot = ORIGINAL.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.as_ref().map_or(Ok(()), set_raw)
+    }
+}
+
+fn set_raw(original: &Termios) -> io::Result<()> {
+    let mut raw = original.clone();
+    termios::cfmakeraw(&mut raw);
+    // What muster itself prints has plain newlines.
+    raw.output_flags |= OutputFlags::OPOST | OutputFlags::ONLCR;
+    Ok(termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &raw)?)
 }
 
 impl Drop for RawMode {

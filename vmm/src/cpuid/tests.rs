@@ -11,13 +11,16 @@ fn entry(function: u32, index: u32) -> kvm_cpuid_entry2 {
 /// What a host with AMD's and Intel's leaves might list.
 fn host() -> Vec<kvm_cpuid_entry2> {
     let cache = |function, level: u32| kvm_cpuid_entry2 {
-        // Level in bits 5 to 7; the host's own 16 sharers and 8 cores.
-        eax: (level << 5) | (15 << 14) | (7 << 26),
+        // A data cache, its level in bits 5 to 7; the host's own 16 sharers and 8 cores.
+        eax: 1 | (level << 5) | (15 << 14) | (7 << 26),
         ..entry(function, level)
     };
     vec![
         kvm_cpuid_entry2 {
             eax: 0x1f,
+            ebx: u32::from_le_bytes(*b"Auth"),
+            edx: u32::from_le_bytes(*b"enti"),
+            ecx: u32::from_le_bytes(*b"cAMD"),
             ..entry(0, 0)
         },
         kvm_cpuid_entry2 {
@@ -92,7 +95,7 @@ fn only_the_last_level_cache_is_shared() {
         assert_eq!(leaf(&cpuid, function, 1).eax >> 14 & 0xfff, 0);
         assert_eq!(leaf(&cpuid, function, 3).eax >> 14 & 0xfff, 7);
     }
-    assert_eq!(leaf(&cpuid, 4, 3).eax >> 26, 5);
+    assert_eq!(leaf(&cpuid, 4, 3).eax >> 26, 7);
 }
 
 #[test]
@@ -116,4 +119,21 @@ fn a_host_without_the_topology_leaves_gets_none() {
             .iter()
             .all(|entry| !matches!(entry.function, 0xb | 0x1f))
     );
+}
+
+#[test]
+fn leaves_that_mean_something_only_on_amd_stay_as_they_are_elsewhere() {
+    let mut host = host();
+    host[0].ebx = u32::from_le_bytes(*b"Genu");
+    let cpuid = Template::from_entries(&host, 4, true).for_vcpu(0);
+    assert_eq!(leaf(&cpuid, 0x8000_0001, 0).ecx & CMP_LEGACY, 0);
+    assert_eq!(leaf(&cpuid, 0x8000_0008, 0).ecx, 0);
+}
+
+#[test]
+fn the_end_of_the_list_of_caches_stays_empty() {
+    let mut host = host();
+    host.push(entry(4, 4));
+    let cpuid = Template::from_entries(&host, 4, true).for_vcpu(0);
+    assert_eq!(leaf(&cpuid, 4, 4).eax, 0);
 }

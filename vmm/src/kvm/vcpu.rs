@@ -1,6 +1,6 @@
 //! One KVM vCPU: its state before the first entry, and its exits decoded.
 
-use kvm_bindings::{CpuId, Msrs, kvm_msr_entry, kvm_regs, kvm_sregs};
+use kvm_bindings::{CpuId, KVM_INTERNAL_ERROR_EMULATION, Msrs, kvm_msr_entry, kvm_regs, kvm_sregs};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use muster_devices::memory::GuestRam;
 use thiserror::Error;
@@ -56,10 +56,13 @@ pub enum Exit<'a> {
 pub enum VcpuFailure {
     /// The instruction emulator met something it does not know.
     #[error(
-        "KVM cannot emulate an instruction of the guest (internal error {suberror}); on a host \
-         without hardware virtualization only guests made for it run, see `muster doctor`"
+        "KVM cannot emulate an instruction of the guest; on a host without hardware virtualization \
+         only guests made for it run, see `muster doctor`"
     )]
-    Emulation {
+    Emulation,
+    /// Any other internal error: an event or exit that KVM could not handle.
+    #[error("KVM met an internal error ({suberror})")]
+    Internal {
         /// KVM_INTERNAL_ERROR_*.
         suberror: u32,
     },
@@ -196,8 +199,9 @@ impl Vcpu {
             VcpuExit::Intr | VcpuExit::IrqWindowOpen => Exit::Interrupted,
             VcpuExit::Shutdown => Exit::TripleFault,
             VcpuExit::FailEntry(reason, _) => Exit::Failed(VcpuFailure::Entry { reason }),
-            VcpuExit::InternalError => Exit::Failed(VcpuFailure::Emulation {
-                suberror: self.page.internal_suberror(),
+            VcpuExit::InternalError => Exit::Failed(match self.page.internal_suberror() {
+                KVM_INTERNAL_ERROR_EMULATION => VcpuFailure::Emulation,
+                suberror => VcpuFailure::Internal { suberror },
             }),
             other => Exit::Failed(VcpuFailure::Unhandled(format!("{other:?}"))),
         }
