@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// A program, or any file by its whole path, and the package that has it.
+/// A program and the package that has it.
 #[derive(Debug, Clone, Copy)]
 pub struct Tool {
     program: &'static str,
@@ -31,39 +31,7 @@ pub const IASL: Tool = Tool {
     package: "acpica-tools",
 };
 
-/// What the recipe for the minimal kernel runs, and a library's header.
-pub const FOR_MINIMAL_KERNEL: [Tool; 7] = [
-    Tool {
-        program: "make",
-        package: "make",
-    },
-    Tool {
-        program: "gcc",
-        package: "gcc",
-    },
-    Tool {
-        program: "flex",
-        package: "flex",
-    },
-    Tool {
-        program: "bison",
-        package: "bison",
-    },
-    Tool {
-        program: "bc",
-        package: "bc",
-    },
-    Tool {
-        program: "xz",
-        package: "xz-utils",
-    },
-    Tool {
-        program: "/usr/include/libelf.h",
-        package: "libelf-dev",
-    },
-];
-
-/// What the other recipes for images run. Root file systems are made without root by way of the last two.
+/// What the recipes for images run. Root file systems are made without root by way of the last two.
 pub fn for_images() -> Vec<Tool> {
     let mut tools = vec![
         Tool {
