@@ -93,23 +93,19 @@ pub fn handle_exit(exit: Exit<'_>, spaces: &AddressSpaces) -> Option<VcpuEnd> {
 }
 
 /// Where vCPU threads report their end: a channel, and an eventfd that wakes the control loop.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Reporter {
     sender: Sender<VcpuEnd>,
-    wake: EventFd,
+    wake: Arc<EventFd>,
 }
 
 impl Reporter {
     /// Reports through `sender`, then signals `wake`.
     pub fn new(sender: Sender<VcpuEnd>, wake: EventFd) -> Self {
-        Self { sender, wake }
-    }
-
-    fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self {
-            sender: self.sender.clone(),
-            wake: self.wake.try_clone()?,
-        })
+        Self {
+            sender,
+            wake: Arc::new(wake),
+        }
     }
 
     fn report(&self, end: VcpuEnd) {
@@ -175,8 +171,8 @@ impl Vcpus {
             threads: Vec::with_capacity(vcpus.len()),
         };
         for vcpu in vcpus {
-            let kicker = vcpu.kicker()?;
-            let reporter = reporter.try_clone().map_err(StartVcpusError::Thread)?;
+            let kicker = vcpu.kicker();
+            let reporter = reporter.clone();
             let (stop, spaces) = (started.stop.clone(), spaces.clone());
             let thread = thread::Builder::new()
                 .name(format!("vcpu{}", vcpu.index()))

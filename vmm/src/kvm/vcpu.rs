@@ -1,5 +1,7 @@
 //! One KVM vCPU: its state before the first entry, and its exits decoded.
 
+use std::sync::Arc;
+
 use kvm_bindings::{CpuId, KVM_INTERNAL_ERROR_EMULATION, Msrs, kvm_msr_entry, kvm_regs, kvm_sregs};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use muster_devices::memory::GuestRam;
@@ -85,7 +87,7 @@ pub enum VcpuFailure {
 pub struct Vcpu {
     index: u32,
     fd: VcpuFd,
-    page: RunPage,
+    page: Arc<RunPage>,
     /// Keeps the memory slots' mappings alive as long as this vCPU may touch them.
     _ram: GuestRam,
 }
@@ -96,7 +98,7 @@ pub struct Vcpu {
 /// after it, interrupts a run under way. Whichever side of the entry the thread is on, it comes
 /// out: no window is left between them.
 #[derive(Debug)]
-pub struct Kicker(RunPage);
+pub struct Kicker(Arc<RunPage>);
 
 impl Kicker {
     /// Makes every coming entry return at once. The caller sends the signal.
@@ -107,7 +109,11 @@ impl Kicker {
 
 impl Vcpu {
     pub(super) fn new(index: u32, fd: VcpuFd, ram: GuestRam) -> Result<Self, KvmError> {
-        let page = map_page(&fd)?;
+        let page = RunPage::new(&fd).map_err(|error| {
+            let errno = error.raw_os_error().unwrap_or(libc::ENOMEM);
+            KvmError::refused("map a vCPU")(kvm_ioctls::Error::new(errno))
+        })?;
+        let page = Arc::new(page);
         Ok(Self {
             index,
             fd,
@@ -122,8 +128,8 @@ impl Vcpu {
     }
 
     /// What makes this vCPU leave the guest.
-    pub fn kicker(&self) -> Result<Kicker, KvmError> {
-        map_page(&self.fd).map(Kicker)
+    pub fn kicker(&self) -> Kicker {
+        Kicker(self.page.clone())
     }
 
     /// Sets what the guest reads with CPUID. Once, before the first run.
@@ -206,11 +212,4 @@ impl Vcpu {
             other => Exit::Failed(VcpuFailure::Unhandled(format!("{other:?}"))),
         }
     }
-}
-
-fn map_page(fd: &VcpuFd) -> Result<RunPage, KvmError> {
-    RunPage::new(fd).map_err(|error| {
-        let errno = error.raw_os_error().unwrap_or(libc::ENOMEM);
-        KvmError::refused("map a vCPU")(kvm_ioctls::Error::new(errno))
-    })
 }
