@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_vmm::boot::Protocol;
+use muster_vmm::host::{self, KvmKind};
 use muster_vmm::lifecycle::{self, GuestEnd, RunError};
 use muster_vmm::{ConsoleSpec, OnReboot, VmSpec};
 use nix::sys::pthread::{pthread_kill, pthread_self};
@@ -243,6 +244,22 @@ fn threads_and_descriptors_do_not_outlive_the_guest() {
         guest.run().unwrap();
     }
     assert_eq!((count("fd"), count("task")), before);
+}
+
+#[test]
+fn a_stock_kernel_is_refused_where_ring_0_is_emulated() {
+    if host::kvm_kind() != KvmKind::Pvm {
+        eprintln!("SKIPPED, this is not kvm-pvm");
+        return;
+    }
+    let guest = Guest::new(guests::hello());
+    // As much of a bzImage as it takes to be one.
+    let mut kernel = vec![0; 0x1000];
+    kernel[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+    kernel[0x202..0x206].copy_from_slice(b"HdrS");
+    fs::write(&guest.spec.kernel, kernel).unwrap();
+    let error = guest.run().unwrap_err();
+    assert!(matches!(error, RunError::LinuxOnPvm), "{error}");
 }
 
 #[test]
