@@ -32,6 +32,12 @@ pub enum ImageError {
         /// What is wrong with it.
         source: VmlinuxError,
     },
+    /// The kernel's source does not know an option, or no longer under the same conditions.
+    #[error("{option} has no effect on the kernel's source, whose options have changed")]
+    KernelOption {
+        /// The line of the configuration.
+        option: String,
+    },
     /// The kernel's modules do not fit together, or one is missing.
     #[error(transparent)]
     Modules(#[from] ModulesError),

@@ -11,6 +11,7 @@ use crate::apt::{Apt, Package};
 use crate::cache::{Cache, Fingerprint};
 use crate::error::ImageError;
 
+pub mod minimal;
 pub mod modules;
 pub mod vmlinux;
 

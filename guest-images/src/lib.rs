@@ -41,6 +41,7 @@ pub use cache::{Cache, Progress};
 pub use error::ImageError;
 pub use initramfs::Initramfs;
 pub use kernel::Kernel;
+pub use kernel::minimal::MinimalKernel;
 /// The kernel command line's words for `muster-init`.
 pub use muster_init::cmdline;
 pub use rootdisk::RootDisk;

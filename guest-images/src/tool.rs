@@ -19,10 +19,17 @@ pub(crate) struct Tool {
 
 pub(crate) const APT_CACHE: Tool = Tool::new("apt-cache", "apt");
 pub(crate) const APT_GET: Tool = Tool::new("apt-get", "apt");
+pub(crate) const BC: Tool = Tool::new("bc", "bc");
+pub(crate) const BISON: Tool = Tool::new("bison", "bison");
 pub(crate) const CP: Tool = Tool::new("cp", "coreutils");
 pub(crate) const DPKG_DEB: Tool = Tool::new("dpkg-deb", "dpkg");
 pub(crate) const FAKEROOT: Tool = Tool::new("fakeroot", "fakeroot");
+pub(crate) const FLEX: Tool = Tool::new("flex", "flex");
+pub(crate) const GCC: Tool = Tool::new("gcc", "gcc");
 pub(crate) const GZIP: Tool = Tool::new("gzip", "gzip");
+/// A library, known by its header: [`Tool::require`] takes a whole path as well.
+pub(crate) const LIBELF: Tool = Tool::new("/usr/include/libelf.h", "libelf-dev");
+pub(crate) const MAKE: Tool = Tool::new("make", "make");
 pub(crate) const MKE2FS: Tool = Tool::new("mke2fs", "e2fsprogs");
 pub(crate) const MMDEBSTRAP: Tool = Tool::new("mmdebstrap", "mmdebstrap");
 pub(crate) const NEWUIDMAP: Tool = Tool::new("newuidmap", "uidmap");
@@ -31,7 +38,7 @@ pub(crate) const TAR: Tool = Tool::new("tar", "tar");
 pub(crate) const XZ: Tool = Tool::new("xz", "xz-utils");
 pub(crate) const ZSTD: Tool = Tool::new("zstd", "zstd");
 
-/// What every recipe together runs.
+/// What every recipe together runs, save that for the minimal kernel, which only benchmarks use.
 const ALL: [Tool; 11] = [
     APT_CACHE, APT_GET, CP, DPKG_DEB, GZIP, MKE2FS, MMDEBSTRAP, SH, TAR, XZ, ZSTD,
 ];

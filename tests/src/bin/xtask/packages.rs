@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// A program and the package that has it.
+/// A program, or the path of another file, and the package that has it.
 #[derive(Debug, Clone, Copy)]
 pub struct Tool {
     program: &'static str,
@@ -14,48 +14,38 @@ pub struct Tool {
 }
 
 /// The lab host's emulator.
-pub const QEMU: Tool = Tool {
-    program: "qemu-system-x86_64",
-    package: "qemu-system-x86",
-};
+pub const QEMU: Tool = tool("qemu-system-x86_64", "qemu-system-x86");
 
 /// Compiles libFuzzer.
-pub const CXX: Tool = Tool {
-    program: "g++",
-    package: "g++",
-};
+pub const CXX: Tool = tool("g++", "g++");
 
 /// Checks ACPI tables, in unit tests.
-pub const IASL: Tool = Tool {
-    program: "iasl",
-    package: "acpica-tools",
-};
+pub const IASL: Tool = tool("iasl", "acpica-tools");
+
+/// What compiles the minimal kernel, beside what the recipes for images run.
+pub const FOR_MINIMAL_KERNEL: [Tool; 6] = [
+    tool("bc", "bc"),
+    tool("bison", "bison"),
+    tool("flex", "flex"),
+    tool("gcc", "gcc"),
+    tool("/usr/include/libelf.h", "libelf-dev"),
+    tool("make", "make"),
+];
+
+const fn tool(program: &'static str, package: &'static str) -> Tool {
+    Tool { program, package }
+}
 
 /// What the recipes for images run. Root file systems are made without root by way of the last two.
 pub fn for_images() -> Vec<Tool> {
     let mut tools = vec![
-        Tool {
-            program: "mmdebstrap",
-            package: "mmdebstrap",
-        },
-        Tool {
-            program: "mke2fs",
-            package: "e2fsprogs",
-        },
-        Tool {
-            program: "xz",
-            package: "xz-utils",
-        },
+        tool("mmdebstrap", "mmdebstrap"),
+        tool("mke2fs", "e2fsprogs"),
+        tool("xz", "xz-utils"),
     ];
     if !nix::unistd::geteuid().is_root() {
-        tools.push(Tool {
-            program: "fakeroot",
-            package: "fakeroot",
-        });
-        tools.push(Tool {
-            program: "newuidmap",
-            package: "uidmap",
-        });
+        tools.push(tool("fakeroot", "fakeroot"));
+        tools.push(tool("newuidmap", "uidmap"));
     }
     tools
 }

@@ -1,4 +1,6 @@
-//! The benchmark's answer: a table for people, all figures for programs.
+//! The benchmark's answer: a table per kernel for people, all figures for programs.
+
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use muster_tests::boot_timing::{Contender, Sample};
@@ -7,9 +9,23 @@ use serde_json::{Value, json};
 use super::contenders::{self, MEMORY_MIB, REFERENCE};
 use crate::bench::table::Table;
 
-/// Everyone's boots.
+/// A kernel to boot.
 #[derive(Debug)]
-pub struct Figures {
+pub struct BootedKernel {
+    /// As a heading.
+    pub title: &'static str,
+    /// Where it comes from, in sentences.
+    pub about: &'static str,
+    /// Its release, as in `uname -r`.
+    pub release: String,
+    /// Its ELF file on this host.
+    pub vmlinux: PathBuf,
+}
+
+/// One kernel's boots.
+#[derive(Debug)]
+pub struct Series {
+    kernel: BootedKernel,
     rows: Vec<Row>,
     /// Instructions of the median boot of the reference.
     reference: u64,
@@ -37,9 +53,9 @@ impl Row {
     }
 }
 
-impl Figures {
+impl Series {
     /// Sorts the samples by contender. Each of them must have some.
-    pub fn new(contenders: &[Contender], samples: &[Sample]) -> Result<Self> {
+    pub fn new(kernel: BootedKernel, contenders: &[Contender], samples: &[Sample]) -> Result<Self> {
         let mut rows = Vec::new();
         for contender in contenders {
             let own = samples
@@ -62,12 +78,13 @@ impl Figures {
         let reference = reference.context("the reference did not take part")?;
         Ok(Self {
             reference: reference.median(),
+            kernel,
             rows,
         })
     }
 
-    /// Millions of instructions, and the median as a multiple of the reference's.
-    pub fn table(&self) -> Table {
+    /// The figures in millions, and the median as a multiple of the reference's.
+    fn table(&self) -> Table {
         let ratio_head = format!("to {REFERENCE}");
         let mut table = Table::new(&["monitor", "best", "median", "worst", &ratio_head]);
         let millions = |number: u64| format!("{} M", (number + 500_000) / 1_000_000);
@@ -83,55 +100,70 @@ impl Figures {
         }
         table
     }
+
+    /// Heading, explanation and table.
+    pub fn section(&self) -> String {
+        let kernel = &self.kernel;
+        let (title, release, about) = (kernel.title, &kernel.release, kernel.about);
+        format!("## {title}\n\nLinux {release}. {about}\n\n{}", self.table())
+    }
+
+    fn json(&self) -> Value {
+        let rows = self.rows.iter().map(|row| {
+            json!({
+                "monitor": row.contender.name,
+                "command": row.contender.argv,
+                "instructions": row.instructions,
+            })
+        });
+        json!({
+            "kernel": self.kernel.title,
+            "release": self.kernel.release,
+            "monitors": rows.collect::<Vec<_>>(),
+        })
+    }
 }
 
 /// Figures from before this benchmark was part of the product. Its command does not repeat them.
 const EARLIER: &str = "\
 ## Other monitors, earlier
 
-Measured the same way earlier: Firecracker 1553 M and Cloud Hypervisor 1565 M, for the same kernel
-package's `vmlinux`, the same kind of initramfs and the usual command line. These are not from the
-run above, and `cargo xtask bench boot` does not repeat them.
+Measured the same way earlier: Firecracker 1553 M and Cloud Hypervisor 1565 M, for the `vmlinux` of
+Debian's kernel, the same kind of initramfs and the usual command line. They are not from the run above
+and `cargo xtask bench boot` does not repeat them.
 ";
 
 /// `docs/results/boot.md`.
-pub fn page(figures: &Figures, rounds: u32, kernel: &str, qemu: &str) -> String {
-    let usual = contenders::usual_line();
-    let muster = contenders::muster_line();
-    format!(
+pub fn page(all: &[Series], rounds: u32, qemu: &str) -> String {
+    let mut page = format!(
         "# Boot time\n\n\
-         Instructions from the start of the monitor to the first line of its guest's init, in\n\
-         millions, by `cargo xtask bench boot --rounds {rounds}`:\n\n\
-         {table}\n\
-         They are counted in the lab host, on one processor, where an instruction takes a nanosecond\n\
-         and waiting counts as well: instructions of the monitor, of KVM and of the guest, not time on\n\
-         a real machine. The last column relates medians.\n\n\
-         Everyone boots Debian's Linux {kernel} as an ELF file, with BusyBox in an\n\
-         uncompressed initramfs, 1 vCPU and {MEMORY_MIB} MiB of memory. Peer: {qemu}.\n\
-         All figures and the monitors' arguments are in [boot.json](boot.json).\n\n\
-         Two command lines, so that the table tells what the words do from what the monitor does:\n\n\
-         - the usual one: `{usual}`\n\
-         - muster's, its default words and the same ones: `{muster}`.\n\
-         \x20 Without `cryptomgr.notests` this kernel tests its ciphers at every boot.\n\n\
-         {EARLIER}",
-        table = figures.table(),
-    )
+         Instructions from the start of the monitor to the first line of its guest's init, measured by \
+         `cargo xtask bench boot`, {rounds} rounds. They are counted in the lab host, on one processor, \
+         where one instruction takes one nanosecond and waiting counts as well: instructions of the \
+         monitor, of KVM and of the guest, not time on a real machine.\n\n\
+         Guests have 1 vCPU, {MEMORY_MIB} MiB of memory, and BusyBox in an uncompressed initramfs. The \
+         last column relates medians. Peer: {qemu}. All figures, and the monitors' arguments, are in \
+         [boot.json](boot.json).\n\n\
+         The usual command line is `{usual}`, muster's is `{muster}`. With both for both monitors, the \
+         tables tell what the words do from what the monitor does.\n",
+        usual = contenders::usual_line(),
+        muster = contenders::muster_line(),
+    );
+    for series in all {
+        page.push('\n');
+        page.push_str(&series.section());
+    }
+    page.push('\n');
+    page.push_str(EARLIER);
+    page
 }
 
 /// `docs/results/boot.json`.
-pub fn record(figures: &Figures, kernel: &str, qemu: &str) -> Value {
-    let rows = figures.rows.iter().map(|row| {
-        json!({
-            "monitor": row.contender.name,
-            "command": row.contender.argv,
-            "instructions": row.instructions,
-        })
-    });
+pub fn record(all: &[Series], qemu: &str) -> Value {
     json!({
-        "kernel": kernel,
         "memory_mib": MEMORY_MIB,
         "qemu": qemu,
-        "monitors": rows.collect::<Vec<_>>(),
+        "kernels": all.iter().map(Series::json).collect::<Vec<_>>(),
     })
 }
 
@@ -139,8 +171,8 @@ pub fn record(figures: &Figures, kernel: &str, qemu: &str) -> Value {
 mod tests {
     use super::*;
 
-    fn figures(boots: &[(&str, u64)]) -> Result<Figures> {
-        let samples: Vec<Sample> = boots
+    fn series(figures: &[(&str, u64)]) -> Result<Series> {
+        let samples: Vec<Sample> = figures
             .iter()
             .map(|&(name, nanoseconds)| Sample {
                 name: name.to_owned(),
@@ -151,12 +183,18 @@ mod tests {
             name: name.to_owned(),
             argv: Vec::new(),
         });
-        Figures::new(&contenders, &samples)
+        let kernel = BootedKernel {
+            title: "A kernel",
+            about: "",
+            release: String::new(),
+            vmlinux: PathBuf::new(),
+        };
+        Series::new(kernel, &contenders, &samples)
     }
 
     #[test]
     fn ratios_relate_medians() {
-        let boots = [
+        let figures = [
             (REFERENCE, 9_000_000),
             ("other", 2_000_000),
             (REFERENCE, 4_000_000),
@@ -164,7 +202,7 @@ mod tests {
             (REFERENCE, 3_600_000),
             ("other", 8_000_000),
         ];
-        let table = figures(&boots).unwrap().table().to_string();
+        let table = series(&figures).unwrap().table().to_string();
         let rows: Vec<Vec<&str>> = table
             .lines()
             .skip(2)
@@ -176,7 +214,7 @@ mod tests {
 
     #[test]
     fn nobody_is_left_out_silently() {
-        let error = figures(&[(REFERENCE, 1)]).unwrap_err();
+        let error = series(&[(REFERENCE, 1)]).unwrap_err();
         assert_eq!(error.to_string(), "other has no figures");
     }
 }
