@@ -68,6 +68,12 @@ fn four_vcpus() {
     RealKvm::new().run(|| boots_with(4, "512M", 400));
 }
 
+/// The most that a guest can have.
+#[test]
+fn sixty_four_vcpus() {
+    RealKvm::new().run(|| boots_with(64, "1G", 850));
+}
+
 /// Memory goes on above the hole below 4 GiB.
 #[test]
 fn five_gib() {
