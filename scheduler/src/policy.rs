@@ -1,0 +1,132 @@
+//! What a scheduling policy is.
+
+use std::fmt;
+
+use crate::{CpuId, Nanos, Plan, VcpuId, View, VmId};
+
+/// What has happened. When a policy learns of it, the [`View`] shows it already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A VM is there. Its vCPUs that can run at once get no [`Event::Wake`] of their own. A policy
+    /// that is put in charge of a running host gets one for each VM.
+    Arrive {
+        /// Which.
+        vm: VmId,
+    },
+    /// A VM is about to be forgotten. None of its vCPUs is runnable or has a CPU any more;
+    /// [`Event::Idle`] follows for each CPU that it had.
+    Leave {
+        /// Which.
+        vm: VmId,
+    },
+    /// A vCPU has become runnable: an interrupt has come, it is co-started, or its VM's cap has been
+    /// refilled. If it still has a CPU, it runs there again without anybody's help.
+    Wake {
+        /// Which.
+        vcpu: VcpuId,
+    },
+    /// A vCPU is runnable no more: it has halted, is co-stopped, or its VM has used up its cap. If it
+    /// has a CPU it keeps it, idle, until the policy plans otherwise.
+    Halt {
+        /// Which.
+        vcpu: VcpuId,
+    },
+    /// The turn on this CPU has reached its end. The vCPU runs on until the policy plans otherwise.
+    SliceEnd {
+        /// Which.
+        cpu: CpuId,
+    },
+    /// A time has come for which a tick was asked.
+    Tick,
+    /// A vCPU was found to hold a lock while it has no CPU, or to spin for one. Only for policies
+    /// that [want it](Policy::wants_lock_hints).
+    LockHint {
+        /// Which.
+        vcpu: VcpuId,
+    },
+    /// A CPU is free, and not because of this policy's own plan: its VM has left, it has come online,
+    /// or the vCPU that had it may not run there any more.
+    Idle {
+        /// Which.
+        cpu: CpuId,
+    },
+    /// A CPU has gone. What it had has no CPU now.
+    Offline {
+        /// Which.
+        cpu: CpuId,
+    },
+    /// A VM's weight, affinity or units have changed. A vCPU on a CPU that is forbidden to it now has
+    /// lost it already.
+    Changed {
+        /// Which.
+        vm: VmId,
+    },
+}
+
+/// What the policy schedules at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Granularity {
+    /// Every vCPU is a unit.
+    Vcpu,
+    /// The vCPUs of a VM are a unit: a gang. A VM with more vCPUs than there are CPUs for them is
+    /// several.
+    Gang,
+}
+
+/// What a policy promises. Checkers that know nothing else of it hold it to this.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Claims {
+    /// No CPU idles for longer than a switch while a vCPU that may run there is ready.
+    pub work_conserving: bool,
+    /// Members of a unit that have turns at [`Level::Slot`](crate::Level::Slot) have them together.
+    pub gangs: bool,
+    /// Over any window of this length, busy VMs on a host without affinities get CPU time by their
+    /// weights (within 2 %), as far as their number of vCPUs lets them.
+    pub fair_within_ns: Option<Nanos>,
+    /// The longest time for which a vCPU stays ready while the set of VMs is the same, given the
+    /// number of vCPUs per CPU (rounded up) and of VMs. `None`: it may wait for ever.
+    pub ready_max_ns: Option<fn(&Load) -> Nanos>,
+}
+
+/// How much there is to schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Online CPUs.
+    pub cpus: u64,
+    /// vCPUs.
+    pub vcpus: u64,
+    /// VMs.
+    pub vms: u64,
+    /// The largest weight over the smallest, rounded up.
+    pub weight_ratio: u64,
+}
+
+/// A way to schedule. Pure: what it does follows from what it is told.
+pub trait Policy: fmt::Debug + Send {
+    /// The name by which it is chosen.
+    fn name(&self) -> &'static str;
+
+    /// What it schedules at once. Asked once, before the first event.
+    fn granularity(&self) -> Granularity {
+        Granularity::Vcpu
+    }
+
+    /// Whether it reads [`LockState`](crate::view::LockState)s. Keeping them costs, so that they are
+    /// kept only then.
+    fn wants_lock_hints(&self) -> bool {
+        false
+    }
+
+    /// What it promises on this host with these VMs. Asked by checkers.
+    fn claims(&self) -> Claims;
+
+    /// Something has happened at `now`: write into `plan` what is to change.
+    ///
+    /// Called by the engine only, with times that never go back. `plan` is empty, or holds what a
+    /// wrapped policy wants. A plan that breaks the engine's rules is dropped whole and stops a
+    /// simulation; see [`Violation`](crate::engine::Violation).
+    ///
+    /// A policy that may be wrapped must keep its own record of which CPU it has given to whom: what
+    /// the view shows may be another's loan.
+    fn on_event(&mut self, now: Nanos, event: &Event, view: &View, plan: &mut Plan);
+}

@@ -1,0 +1,148 @@
+//! What happened in a run.
+
+use serde::Serialize;
+
+use crate::{CpuId, Nanos, RunTimes};
+
+/// A vCPU, by its VM's place in the recording and its number within the VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct VcpuRef {
+    /// Index into [`Recording::vms`].
+    pub vm: u32,
+    /// The vCPU's number within its VM.
+    pub index: u32,
+}
+
+/// What a CPU did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activity {
+    /// A vCPU got on with its work.
+    Work,
+    /// A vCPU spun for a lock, a barrier or a message.
+    Spin,
+    /// A vCPU waited for its caches to fill.
+    Refill,
+    /// The CPU was held for a halted vCPU.
+    Held,
+    /// Scheduling: the decision and the switch.
+    Switch,
+    /// The CPU was taken away by whatever is below the host.
+    Stolen,
+}
+
+/// A stretch of time in which a CPU did one thing. A CPU without a span idles, with nobody to hold
+/// it for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Span {
+    /// Where.
+    pub cpu: CpuId,
+    /// For whom; `None`: for nobody.
+    pub vcpu: Option<VcpuRef>,
+    /// What.
+    pub activity: Activity,
+    /// From when.
+    pub start_ns: Nanos,
+    /// Until when.
+    pub end_ns: Nanos,
+}
+
+/// Something that happened at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MarkKind {
+    /// A VM came.
+    Arrive {
+        /// Index into [`Recording::vms`].
+        vm: u32,
+    },
+    /// A VM left.
+    Leave {
+        /// Index into [`Recording::vms`].
+        vm: u32,
+    },
+    /// A vCPU was stopped while it held a lock.
+    HolderPreempted(VcpuRef),
+    /// A vCPU that was about to be stopped went on, since it held a lock.
+    Grace(VcpuRef, Nanos),
+    /// A CPU was lent.
+    Loan(CpuId, Option<VcpuRef>),
+    /// A vCPU was held back.
+    CoStop(VcpuRef),
+    /// A vCPU moved between CPUs.
+    Migrate(VcpuRef, CpuId),
+    /// The policy was exchanged.
+    PolicyChange,
+    /// A CPU went away (`false`) or came back.
+    Online(CpuId, bool),
+}
+
+/// A [`MarkKind`] and its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Mark {
+    /// When.
+    pub at_ns: Nanos,
+    /// What.
+    pub kind: MarkKind,
+}
+
+/// What a VM got out of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VmOutcome {
+    /// Its name.
+    pub name: String,
+    /// Its weight.
+    pub weight: u32,
+    /// When it arrived.
+    pub arrived_ns: Nanos,
+    /// When it left; `None`: it was there at the end.
+    pub left_ns: Option<Nanos>,
+    /// Operations of its workload that were completed: exchanges, barriers, critical sections,
+    /// messages, timer periods, units of computing.
+    pub ops: u64,
+    /// Time spent on getting on with the work, over all vCPUs.
+    pub work_ns: Nanos,
+    /// Time spent spinning.
+    pub spin_ns: Nanos,
+    /// Time spent filling caches.
+    pub refill_ns: Nanos,
+    /// Each vCPU's time in each runstate, as the engine has accounted it.
+    #[serde(skip)]
+    pub times: Vec<RunTimes>,
+    /// vCPUs stopped while they held a lock.
+    pub holder_preemptions: u64,
+    /// Moves between CPUs.
+    pub migrations: u64,
+    /// The largest lead of a vCPU over its slowest runnable sibling.
+    pub skew_max_ns: Nanos,
+    /// From waking to running, sorted.
+    #[serde(skip)]
+    pub wake_latencies_ns: Vec<Nanos>,
+}
+
+/// What happened in a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Recording {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The policy, as it was asked for.
+    pub policy: String,
+    /// The seed.
+    pub seed: u64,
+    /// How many CPUs the host has.
+    pub cpus: u32,
+    /// How long it ran.
+    pub duration_ns: Nanos,
+    /// Every VM that was ever there, in order of arrival.
+    pub vms: Vec<VmOutcome>,
+    /// What every CPU did, by start, ties by CPU. Empty if spans were not asked for.
+    pub spans: Vec<Span>,
+    /// What happened at moments, in order. Empty if spans were not asked for.
+    pub marks: Vec<Mark>,
+    /// How often the policy was asked.
+    pub decisions: u64,
+    /// Simulated events.
+    pub events: u64,
+    /// Covers every span and mark in order, kept or not: equal hashes, equal runs.
+    pub hash: u64,
+}
