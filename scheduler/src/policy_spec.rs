@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::registry::{self, Args, Entry, Kind, Role};
-use crate::{Policy, Topology};
+use crate::{Nanos, Policy, Topology};
 
 /// A policy that was chosen and whose arguments are right.
 #[derive(Debug, Clone)]
@@ -30,6 +30,16 @@ impl PolicySpec {
             });
         }
         built.expect("a spec has a base")
+    }
+}
+
+impl PolicySpec {
+    /// The longest turn, for policies that have a `quantum`: the grid of their charts.
+    pub fn quantum(&self) -> Option<Nanos> {
+        let mut layers = self.layers.iter();
+        let has = |entry: &Entry| entry.params.iter().any(|param| param.name == "quantum");
+        let found = layers.find(|(entry, _)| has(entry));
+        found.map(|(_, args)| args.duration("quantum"))
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::ops::{Index, IndexMut};
 
+use serde::Serialize;
+
 use crate::Nanos;
 
 /// What a vCPU is doing. At any time it is in exactly one of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Runstate {
     /// It is on a CPU and not halted.
     Running,

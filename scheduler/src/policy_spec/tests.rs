@@ -33,3 +33,10 @@ fn every_policy_can_be_built_with_its_defaults() {
         assert_eq!(policy.name(), entry.name);
     }
 }
+
+#[test]
+fn a_quantum_is_known_whether_it_is_given_or_not() {
+    let quantum = |text: &str| text.parse::<PolicySpec>().unwrap().quantum();
+    assert_eq!(quantum("pinned:quantum=3ms"), Some(3_000_000));
+    assert_eq!(quantum("pinned"), Some(10_000_000));
+}

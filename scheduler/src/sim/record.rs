@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{CpuId, Nanos, RunTimes};
+use crate::{CpuId, Nanos, RunTimes, Runstate};
 
 /// A vCPU, by its VM's place in the recording and its number within the VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -45,6 +45,32 @@ pub struct Span {
     pub start_ns: Nanos,
     /// Until when.
     pub end_ns: Nanos,
+}
+
+/// The time that all CPUs together spent on what serves no vCPU's work. The rest of `cpus x duration`
+/// is in the VMs' outcomes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct CpuTotals {
+    /// Held for a halted vCPU.
+    pub held_ns: Nanos,
+    /// Scheduling.
+    pub switch_ns: Nanos,
+    /// Taken away by whatever is below the host.
+    pub stolen_ns: Nanos,
+    /// Holes: the part of idle and held time in which a vCPU was ready and had no CPU. At each
+    /// moment as many CPUs count as there are ready vCPUs, at most.
+    pub hole_ns: Nanos,
+}
+
+/// A vCPU's runstate has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RunstateChange {
+    /// When.
+    pub at_ns: Nanos,
+    /// Whose.
+    pub vcpu: VcpuRef,
+    /// To which; `None`: its VM has left.
+    pub state: Option<Runstate>,
 }
 
 /// Something that happened at a moment.
@@ -133,12 +159,16 @@ pub struct Recording {
     pub cpus: u32,
     /// How long it ran.
     pub duration_ns: Nanos,
+    /// What the CPUs did beside the VMs' work.
+    pub cpu_totals: CpuTotals,
     /// Every VM that was ever there, in order of arrival.
     pub vms: Vec<VmOutcome>,
     /// What every CPU did, by start, ties by CPU. Empty if spans were not asked for.
     pub spans: Vec<Span>,
     /// What happened at moments, in order. Empty if spans were not asked for.
     pub marks: Vec<Mark>,
+    /// Every vCPU's runstates from its arrival on, in order. Empty if spans were not asked for.
+    pub runstates: Vec<RunstateChange>,
     /// How often the policy was asked.
     pub decisions: u64,
     /// Simulated events.
