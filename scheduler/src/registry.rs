@@ -20,13 +20,18 @@ pub struct Entry {
     pub default_base: Option<&'static str>,
 }
 
+/// Makes a policy that stands alone.
+pub type MakeBase = fn(&Args, &Topology) -> Box<dyn Policy>;
+/// Makes a policy that wraps another.
+pub type MakeLayer = fn(&Args, &Topology, Box<dyn Policy>) -> Box<dyn Policy>;
+
 /// Whether a policy stands alone.
 #[derive(Debug, Clone, Copy)]
 pub enum Role {
     /// It does.
-    Base(fn(&Args, &Topology) -> Box<dyn Policy>),
+    Base(MakeBase),
     /// It wraps another.
-    Layer(fn(&Args, &Topology, Box<dyn Policy>) -> Box<dyn Policy>),
+    Layer(MakeLayer),
 }
 
 /// Something that can be set.
