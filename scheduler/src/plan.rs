@@ -1,5 +1,7 @@
 //! What a policy wants changed.
 
+use serde::Serialize;
+
 use crate::{CpuId, Nanos, VcpuId, VmId};
 
 /// The longest time for which a CPU can be lent.
@@ -8,7 +10,8 @@ pub const LOAN_MAX: Nanos = 5 * crate::MS;
 pub const GRACE_MAX: Nanos = 500 * crate::US;
 
 /// How firmly a vCPU holds its CPU: how an actuator makes the host obey.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// It fills a hole that its own turn does not give it. A gang may run split at this level.
     Backfill,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{CpuId, Nanos, RunTimes, Runstate};
+use crate::{CpuId, Level, Nanos, RunTimes, Runstate};
 
 /// A vCPU, by its VM's place in the recording and its number within the VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -41,6 +41,8 @@ pub struct Span {
     pub vcpu: Option<VcpuRef>,
     /// What.
     pub activity: Activity,
+    /// How firmly the vCPU had the CPU; `None`: there is none.
+    pub level: Option<Level>,
     /// From when.
     pub start_ns: Nanos,
     /// Until when.
@@ -92,7 +94,16 @@ pub enum MarkKind {
     /// A vCPU that was about to be stopped went on, since it held a lock.
     Grace(VcpuRef, Nanos),
     /// A CPU was lent.
-    Loan(CpuId, Option<VcpuRef>),
+    Loan {
+        /// The CPU.
+        cpu: CpuId,
+        /// Who got it; `None`: it was to idle.
+        to: Option<VcpuRef>,
+        /// Whose turn went on behind it.
+        turn: Option<VcpuRef>,
+        /// When it ends at the latest.
+        until_ns: Nanos,
+    },
     /// A vCPU was held back.
     CoStop(VcpuRef),
     /// A vCPU moved between CPUs.
