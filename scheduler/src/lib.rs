@@ -55,3 +55,8 @@ pub const US: Nanos = 1_000;
 pub const MS: Nanos = 1_000_000;
 /// One second.
 pub const SECOND: Nanos = 1_000_000_000;
+
+/// The page's examples are compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/scheduler.md")]
+struct Guide;
