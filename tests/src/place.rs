@@ -87,7 +87,7 @@ impl Default for RealKvm {
 }
 
 impl RealKvm {
-    /// Real KVM, on two CPUs and 3 GiB where it is the lab's.
+    /// Real KVM, on one CPU and 3 GiB where it is the lab's.
     pub fn new() -> Self {
         Self {
             lab: Lab::new([""; 0]).timeout(TIMEOUT),

@@ -20,6 +20,15 @@ pub const PROGRAM: &str = "qemu-system-x86_64";
 const KERNEL_PARAMETERS: &str = "console=ttyS0 panic=-1 random.trust_cpu=on tsc=reliable \
                                  mitigations=off cryptomgr.notests";
 
+/// More of them where time is the host's: the timer repeats by itself instead of being set for one
+/// tick at a time.
+///
+/// QEMU (7.2 at least) can leave an interrupt pending in the emulated APIC and never deliver it: at
+/// VMRUN it changes the processor's pending requests without the lock that the main loop holds while
+/// it adds the timer's. If that was the only tick to come, and a guest spins with its interrupts off,
+/// the lab stands still for good. The next tick brings to notice whatever is pending.
+const PERIODIC_TICK: &str = "nohz=off highres=off";
+
 /// What QEMU is started with.
 #[derive(Debug)]
 pub struct Machine<'a> {
@@ -82,12 +91,13 @@ fn arguments(machine: &Machine<'_>) -> Vec<String> {
     if machine.icount {
         add("-accel", "tcg,thread=single".into());
         add("-icount", "shift=0".into());
+        add("-append", KERNEL_PARAMETERS.into());
     } else {
         add("-accel", "tcg,thread=multi".into());
+        add("-append", format!("{KERNEL_PARAMETERS} {PERIODIC_TICK}"));
     }
     add("-kernel", machine.kernel.display().to_string());
     add("-initrd", own_fd(machine.initramfs));
-    add("-append", KERNEL_PARAMETERS.into());
     add("-display", "none".into());
     add("-chardev", "socket,id=log,fd=1".into());
     add("-serial", "chardev:log".into());
