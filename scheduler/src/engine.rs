@@ -43,6 +43,9 @@ pub enum Input {
         cpu: CpuId,
         /// What is on it now.
         occupant: Option<VcpuId>,
+        /// How long the vCPU that has left stayed on because it held a lock: at most the
+        /// [grace](Switch::grace_ns) that was ordered.
+        grace_used_ns: Nanos,
     },
     /// What is known of a vCPU's locks.
     Lock {
@@ -201,7 +204,11 @@ impl Engine {
             Input::Leave(vm) => self.remove_vm(vm),
             Input::Wake(vcpu) => self.set_flag(vcpu, |state| state.halted = false),
             Input::Halt(vcpu) => self.set_flag(vcpu, |state| state.halted = true),
-            Input::Switched { cpu, occupant } => self.occupy(cpu, occupant),
+            Input::Switched {
+                cpu,
+                occupant,
+                grace_used_ns,
+            } => self.occupy(cpu, occupant, grace_used_ns),
             Input::Lock { vcpu, state } => self.set_lock(vcpu, state),
             Input::Online(cpu) => self.set_online(cpu, true),
             Input::Offline(cpu) => self.set_online(cpu, false),
@@ -277,7 +284,7 @@ impl Engine {
             | Input::HardAffinity(vcpu, _) => {
                 self.view.find_vcpu(vcpu).map(drop).ok_or(vcpu.to_string())
             }
-            Input::Switched { cpu, occupant } => match occupant {
+            Input::Switched { cpu, occupant, .. } => match occupant {
                 Some(vcpu) if self.view.find_vcpu(vcpu).is_none() => Err(vcpu.to_string()),
                 _ => self.know_cpu(cpu),
             },
@@ -349,8 +356,11 @@ impl Engine {
                     reason: order.reason,
                 });
             }
+            // Behind a loan the turn begins, and whoever is there leaves for it, when the loan ends.
+            let lent = self.view.cpu(cpu).loan.is_some();
             *order = Order {
                 next,
+                grace_ns: if lent { order.grace_ns } else { 0 },
                 ..Order::default()
             };
         }
@@ -384,6 +394,7 @@ impl Engine {
                 on_cpu: None,
                 last_cpu: None,
                 left_at: self.now,
+                grace_ns: 0,
                 lock: LockState::Free,
                 hard: spec.hard_affinity,
                 since: self.now,
@@ -471,7 +482,8 @@ impl Engine {
         let state = self.view.vcpu_mut(vcpu);
         state.lock = lock;
         let (loan, off_cpu) = (state.loan, state.on_cpu.is_none());
-        match (lock, loan) {
+        let for_lock = |cpu: &CpuId| self.view.cpu(*cpu).loan.is_some_and(|loan| loan.for_lock);
+        match (lock, loan.filter(for_lock)) {
             // It was lent a CPU to get here.
             (LockState::Free, Some(cpu)) => self.set_loan(cpu, None),
             (LockState::Holding { .. }, _) if !off_cpu => {}
@@ -484,7 +496,7 @@ impl Engine {
     ///
     /// # Panics
     /// If the vCPU is on another CPU too: no actuator may let that happen.
-    fn occupy(&mut self, cpu: CpuId, occupant: Option<VcpuId>) {
+    fn occupy(&mut self, cpu: CpuId, occupant: Option<VcpuId>, grace_used_ns: Nanos) {
         let before = self.view.cpus[cpu.index()].occupant;
         if before == occupant {
             return;
@@ -495,6 +507,7 @@ impl Engine {
             let state = self.view.vcpu_mut(vcpu);
             state.on_cpu = None;
             state.left_at = now;
+            state.grace_ns += grace_used_ns;
             let (vm, lock) = (state.vm, state.lock);
             self.recount_cap(vm);
             if matches!(lock, LockState::Holding { .. }) && self.policy.wants_lock_hints() {

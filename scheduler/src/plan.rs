@@ -44,7 +44,7 @@ pub enum Change {
         cpu: CpuId,
         /// What it gets.
         turn: Option<Turn>,
-        /// How long the vCPU that leaves may stay while it holds a lock.
+        /// How long the vCPU that leaves for this turn may stay while it holds a lock.
         grace_ns: Nanos,
         /// What deciding this cost the CPU, beside the switch itself.
         overhead_ns: Nanos,

@@ -107,7 +107,11 @@ impl Host {
                     let occupant = switch.next.map(|(vcpu, _)| vcpu).filter(|_| next);
                     let cpu = switch.cpu;
                     if next || self.engine.view().cpu(cpu).occupant.is_some() {
-                        let input = Input::Switched { cpu, occupant };
+                        let input = Input::Switched {
+                            cpu,
+                            occupant,
+                            grace_used_ns: 0,
+                        };
                         self.engine
                             .handle(self.now, input, &mut self.orders)
                             .unwrap();

@@ -46,6 +46,8 @@ pub struct VcpuView {
     pub last_cpu: Option<CpuId>,
     /// When it last left a CPU.
     pub left_at: Nanos,
+    /// How long it has been let stay on CPUs that it was to leave, in all, because it held a lock.
+    pub grace_ns: Nanos,
     /// Locks. Kept up only for policies that [want it](crate::Policy::wants_lock_hints).
     pub lock: LockState,
     pub(crate) hard: CpuSet,
@@ -128,6 +130,8 @@ pub struct Loan {
     pub to: Option<VcpuId>,
     /// When it ends at the latest.
     pub until: Nanos,
+    /// Who has it held a lock when the loan began: it ends as soon as that is free.
+    pub for_lock: bool,
 }
 
 /// A CPU.

@@ -2,7 +2,7 @@
 
 use super::{Deadline, Engine};
 use crate::plan::{Change, GRACE_MAX, LOAN_MAX};
-use crate::view::Loan;
+use crate::view::{Loan, LockState};
 use crate::{CpuId, Level, Nanos, Turn, UnitId, VcpuId, VmId};
 
 /// A rule that a plan broke.
@@ -201,6 +201,7 @@ impl Engine {
     }
 
     fn lend(&mut self, cpu: CpuId, to: Option<VcpuId>, until: Nanos) -> Result<(), Violation> {
+        let mut for_lock = false;
         if let Some(vcpu) = to {
             let state = self.view.vcpu(vcpu);
             if let Some(other) = state.turn.or(state.loan.filter(|&lent| lent != cpu)) {
@@ -209,9 +210,15 @@ impl Engine {
             if !state.runnable() {
                 return Err(Violation::IdleBorrower(vcpu));
             }
+            for_lock = matches!(state.lock, LockState::Holding { .. });
         }
         self.remember(cpu);
-        self.set_loan(cpu, Some(Loan { to, until }));
+        let loan = Loan {
+            to,
+            until,
+            for_lock,
+        };
+        self.set_loan(cpu, Some(loan));
         Ok(())
     }
 
