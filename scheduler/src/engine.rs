@@ -408,6 +408,7 @@ impl Engine {
             units: Vec::new(),
         });
         self.form_units(vm);
+        self.view.revision += 1;
         self.start_cap(vm);
         vm
     }
@@ -440,7 +441,13 @@ impl Engine {
         for unit in &gone.units {
             self.view.units[unit.index()] = None;
         }
+        self.view.revision += 1;
         for vcpu in gone.vcpus() {
+            // A policy that was asked before it heard of the leaving may have given it a turn.
+            if let Some(cpu) = self.view.vcpu(vcpu).turn {
+                self.set_turn(cpu, None);
+                self.events.push_back(Event::Idle { cpu });
+            }
             if let Some(cpu) = self.view.vcpu(vcpu).on_cpu {
                 self.view.cpus[cpu.index()].occupant = None;
                 self.touched.push(cpu);
@@ -543,6 +550,7 @@ impl Engine {
                 state.allowed = state.hard & online;
             }
         }
+        self.view.revision += 1;
         self.events.push_back(if online {
             Event::Idle { cpu }
         } else {
@@ -562,6 +570,7 @@ impl Engine {
         spec.check(&self.view.topology().cpus())?;
         let state = self.view.vms[vm.index()].as_mut().expect("it is known");
         state.spec = spec;
+        self.view.revision += 1;
         self.events.push_back(Event::Changed { vm });
         Ok(())
     }
@@ -578,6 +587,7 @@ impl Engine {
         state.hard = cpus;
         state.allowed = allowed;
         let (vm, turn, loan) = (state.vm, state.turn, state.loan);
+        self.view.revision += 1;
         if let Some(cpu) = loan.filter(|&cpu| !allowed.contains(cpu)) {
             self.set_loan(cpu, None);
         }

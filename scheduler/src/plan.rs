@@ -17,7 +17,7 @@ pub enum Level {
     Backfill,
     /// An ordinary turn.
     Fair,
-    /// A turn together with its unit, exact to the microsecond.
+    /// A turn together with its unit, exact to the microsecond. A halted member may be left out.
     Slot,
     /// A loan: ahead of all others, for a bounded time.
     Boosted,

@@ -78,7 +78,8 @@ pub enum Granularity {
 pub struct Claims {
     /// No CPU idles for longer than a switch while a vCPU that may run there is ready.
     pub work_conserving: bool,
-    /// Members of a unit that have turns at [`Level::Slot`](crate::Level::Slot) have them together.
+    /// Runnable members of a unit have turns at [`Level::Slot`](crate::Level::Slot) together or not at
+    /// all; a halted one may lack its own.
     pub gangs: bool,
     /// Over any window of this length, busy VMs on a host without affinities get CPU time by their
     /// weights (within 2 %), as far as their number of vCPUs lets them.

@@ -154,6 +154,7 @@ pub struct View {
     pub(crate) vcpus: Vec<Option<VcpuView>>,
     pub(crate) vms: Vec<Option<VmView>>,
     pub(crate) units: Vec<Option<UnitView>>,
+    pub(crate) revision: u64,
 }
 
 impl View {
@@ -164,6 +165,7 @@ impl View {
             vcpus: Vec::new(),
             vms: Vec::new(),
             units: Vec::new(),
+            revision: 0,
             topology,
         }
     }
@@ -176,6 +178,13 @@ impl View {
     /// The CPUs that can be used.
     pub fn online(&self) -> &CpuSet {
         &self.online
+    }
+
+    /// Changes whenever VMs, units, weights, affinities or the online CPUs do. A policy that keeps
+    /// tables of these sees by it that they are out of date, before the event arrives that says why:
+    /// of several events of one moment the first is told with a view that shows all of them.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// A CPU.

@@ -222,7 +222,8 @@ impl Engine {
         Ok(())
     }
 
-    /// No unit has a turn at [`Level::Slot`] for a part of its members.
+    /// No unit has turns at [`Level::Slot`] for a part of its runnable members. One that has halted
+    /// may have been left out for another vCPU to use its CPU.
     fn check_units(&mut self) -> Result<(), Violation> {
         let mut units = std::mem::take(&mut self.journal.units);
         let touched = self.journal.cpus.iter().flat_map(|&(cpu, before, _)| {
@@ -240,7 +241,10 @@ impl Engine {
                 turn.is_some_and(|turn| turn.level == Level::Slot)
             };
             let (on, of) = (members.iter().filter(has_slot).count(), members.len());
-            (on > 0 && on < of).then_some(Violation::SplitUnit { unit, on, of })
+            let left_out =
+                |member: &VcpuId| self.view.vcpu(*member).runnable() && !has_slot(&member);
+            let split = on > 0 && members.iter().any(left_out);
+            split.then_some(Violation::SplitUnit { unit, on, of })
         });
         self.journal.units = units;
         split.map_or(Ok(()), Err)

@@ -51,3 +51,14 @@ fn a_capped_vm_gets_its_cap() {
     host.run_until(1100 * MS);
     assert_eq!(host.running_ns(vm), 700 * MS);
 }
+
+#[test]
+fn a_turn_given_to_a_vm_in_the_moment_it_leaves_is_taken_back() {
+    let mut host = Host::new(1, "pinned:quantum=10ms");
+    host.arrive(1);
+    let leaving = host.arrive(1);
+    // The end of the slice and the leaving are one input: the policy hears of the former first.
+    host.now = 10 * MS;
+    host.leave(leaving);
+    assert_eq!(host.on_cpus(), [Some((0, 0))]);
+}

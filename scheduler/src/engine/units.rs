@@ -52,6 +52,7 @@ impl Engine {
         }
         let state = self.view.vms[vm.index()].as_mut().expect("it is known");
         state.units = units;
+        self.view.revision += 1;
         true
     }
 }
