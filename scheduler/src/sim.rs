@@ -11,4 +11,8 @@
 //!
 //! Properties: the same scenario, policy and seed give the same recording on every machine.
 
+mod fields;
 pub mod record;
+pub mod scenario;
+
+pub use scenario::{Scenario, ScenarioError};
