@@ -2,7 +2,7 @@
 //!
 //! A new policy is a file in `policies/` and a line in [`ENTRIES`].
 
-use crate::policies::Pinned;
+use crate::policies::{Pinned, Space};
 use crate::{MS, Nanos, Policy, SECOND, Topology, US};
 
 /// A policy that can be chosen.
@@ -93,13 +93,39 @@ const QUANTUM_10: Param = Param {
 };
 
 /// Every policy, in the order in which people are told of them.
-pub const ENTRIES: &[Entry] = &[Entry {
-    name: "pinned",
-    summary: "every vCPU has one CPU for ever; those that share one take turns",
-    params: &[QUANTUM_10],
-    role: Role::Base(|args, host| Box::new(Pinned::new(args, host))),
-    default_base: None,
-}];
+pub const ENTRIES: &[Entry] = &[
+    Entry {
+        name: "pinned",
+        summary: "every vCPU has one CPU for ever; those that share one take turns",
+        params: &[QUANTUM_10],
+        role: Role::Base(|args, host| Box::new(Pinned::new(args, host))),
+        default_base: None,
+    },
+    Entry {
+        name: "space",
+        summary: "every VM gets a CPU for each vCPU, all at once or none, and keeps them until it leaves",
+        params: &[
+            Param {
+                name: "order",
+                kind: Kind::Choice(&["arrival", "smallest"]),
+                meaning: "who starts first: who came first, or who needs least (vCPUs x run time)",
+            },
+            Param {
+                name: "backfill",
+                kind: Kind::Count {
+                    default: 0,
+                    min: 0,
+                    max: 1_000_000,
+                    unit: "VMs",
+                },
+                meaning: "how many that fit may start before one that stands ahead of them",
+            },
+            QUANTUM_10,
+        ],
+        role: Role::Base(|args, host| Box::new(Space::new(args, host))),
+        default_base: None,
+    },
+];
 
 /// The policy of this name.
 pub fn find(name: &str) -> Option<&'static Entry> {
