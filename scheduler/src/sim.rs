@@ -11,8 +11,16 @@
 //!
 //! Properties: the same scenario, policy and seed give the same recording on every machine.
 
+#[cfg(test)]
+mod example;
 mod fields;
+pub mod gantt;
+pub mod palette;
 pub mod record;
+pub mod report;
 pub mod scenario;
+pub mod shipped;
+pub mod svg;
+pub mod table;
 
 pub use scenario::{Scenario, ScenarioError};

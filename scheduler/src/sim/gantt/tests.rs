@@ -1,0 +1,144 @@
+use super::cells::cells;
+use super::*;
+use crate::MS;
+use crate::sim::example;
+use crate::sim::svg::stack;
+
+fn window(from: Nanos, to: Nanos) -> Window {
+    Window {
+        from_ns: from * MS,
+        to_ns: to * MS,
+    }
+}
+
+fn chart(recording: &Recording, from: Nanos, to: Nanos) -> String {
+    let spec = GanttSpec {
+        window: window(from, to),
+        slot_ns: Some(10 * MS),
+        number: 3,
+    };
+    stack(&[gantt(recording, &spec)])
+}
+
+#[test]
+fn slots_names_and_time_can_be_read() {
+    let text = chart(&example::gangs(), 0, 60);
+    for word in [
+        ">slot 0<",
+        ">slot 5<",
+        ">CPU 0<",
+        ">CPU 5<",
+        ">A5<",
+        ">B0<",
+        ">E6<",
+        ">50<",
+        "time in ms",
+        "holes took 2.7 %",
+        "spinning",
+        "filling caches",
+        "held for a halted vCPU",
+        "switching",
+        "stolen",
+    ] {
+        assert!(text.contains(word), "no {word} in {text}");
+    }
+    assert!(!text.contains(">E0<"), "nobody ran E0");
+    // Slot 4 is slot 0 again.
+    assert_eq!(text.matches(">A0<").count(), 2);
+}
+
+#[test]
+fn only_the_window_is_drawn() {
+    let text = chart(&example::gangs(), 20, 30);
+    assert!(text.contains(">D4<") && text.contains(">slot 2<"));
+    assert!(!text.contains(">A0<") && !text.contains(">slot 1<"));
+    // Its own lane ends where the window ends: 1100 pixels are 10 ms.
+    assert!(
+        text.contains("<rect x=\"64.00\" y=\"92\" width=\"1100.00\""),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_vm_cannot_name_itself_into_the_markup() {
+    let mut recording = example::gangs();
+    recording.vms[0].name = "<script>\"&".to_owned();
+    recording.policy = "</text><x>".to_owned();
+    let text = chart(&recording, 0, 60);
+    assert!(text.contains("A = &lt;script&gt;&quot;&amp;"));
+    assert!(!text.contains("<script") && !text.contains("<x>"));
+}
+
+/// 1 CPU, a million spans of 1 us: work for 600 ns and spinning for 400 ns in the first half, nearly
+/// nothing in the second.
+fn crowd() -> Recording {
+    let mut recording = example::recording("linux", 1, 1000 * MS);
+    recording.vms.push(example::vm("A", 1, 1000 * MS));
+    for number in 0..1_000_000 {
+        let start = number * 1000;
+        let work = if number < 500_000 { 600 } else { 10 };
+        example::ran(
+            &mut recording,
+            0,
+            (0, 0),
+            Activity::Work,
+            [start, start + work],
+        );
+        let spin = [
+            start + 600,
+            start + if number < 500_000 { 1000 } else { 610 },
+        ];
+        example::ran(&mut recording, 0, (0, 0), Activity::Spin, spin);
+    }
+    recording
+}
+
+#[test]
+fn too_many_spans_are_merged_and_the_picture_says_so() {
+    let recording = crowd();
+    let merged = cells(&recording, window(0, 1000), CELLS_MAX);
+    assert_eq!(merged.columns, Some((MS, 2_000_000)));
+    // Work prevails in the first half, idling in the second.
+    let shown: Vec<_> = merged
+        .cells
+        .iter()
+        .map(|cell| (cell.start_ns, cell.end_ns))
+        .collect();
+    assert_eq!(shown, [(0, 500 * MS)]);
+    assert_eq!(merged.cells[0].look.activity, Activity::Work);
+    let text = chart(&recording, 0, 1000);
+    assert!(
+        text.contains("2000000 spans are too many to draw: every 1ms show"),
+        "{text}"
+    );
+    assert!(text.len() < 20_000);
+    // A shorter window shows all of it.
+    assert_eq!(cells(&recording, window(0, 1), CELLS_MAX).cells.len(), 2000);
+}
+
+#[test]
+fn a_picture_of_1024_busy_cpus_stays_small() {
+    let mut recording = example::recording("linux", 1024, 10 * MS);
+    recording.vms.push(example::vm("A", 1024, 10 * MS));
+    for cpu in 0..1024_u16 {
+        for number in 0..50 {
+            let start = number * 200_000;
+            example::ran(
+                &mut recording,
+                cpu,
+                (0, cpu.into()),
+                Activity::Work,
+                [start, start + 150_000],
+            );
+        }
+    }
+    let text = chart(&recording, 0, 10);
+    assert!(text.len() < 4_000_000, "{} bytes", text.len());
+    assert!(text.contains("too many to draw"));
+}
+
+#[test]
+fn an_empty_run_is_a_picture_of_holes() {
+    let text = chart(&example::recording("linux", 2, MS), 0, 1);
+    assert!(text.contains("CPU 1") && text.contains("idle: a hole"));
+}
