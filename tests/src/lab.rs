@@ -35,6 +35,7 @@ mod initramfs;
 pub mod log;
 mod qemu;
 mod session;
+mod signals;
 pub mod wire;
 
 /// A run in the lab that gave no exit status.
@@ -86,6 +87,15 @@ pub enum LabError {
     Timeout {
         /// The limit.
         limit: Duration,
+        /// The end of the lab's log.
+        log: LogTail,
+    },
+    /// The lab gave no sign of life any more: its emulator, its kernel or whatever keeps its CPU from
+    /// everything else.
+    #[error("the lab has stood still for {} s; its log ends with:\n{log}", .silence.as_secs())]
+    StoodStill {
+        /// How long nothing has come from it.
+        silence: Duration,
         /// The end of the lab's log.
         log: LogTail,
     },
@@ -321,6 +331,8 @@ impl Lab {
             env,
             as_user: self.as_user,
             terminal: on_terminal.then(|| window_size(io::stdin()).ok()).flatten(),
+            // Where time counts instructions, a heartbeat would be among them.
+            heartbeat: !self.icount,
         }
     }
 }

@@ -3,12 +3,14 @@
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use muster_guest_images::Cache;
 use muster_tests::lab::{Lab, LabError, LabOutput};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -112,23 +114,41 @@ fn a_lab_that_goes_down_is_an_error_with_its_last_words() {
     assert!(error.to_string().contains("Kernel panic"), "{error}");
 }
 
-/// Not a test by itself: what `a_killed_caller_leaves_no_emulator` kills.
+/// Not a test by itself: a process with a lab whose emulator is known.
 #[test]
-#[ignore = "runs until it is killed"]
+#[ignore = "runs until it or its emulator is stopped"]
 fn sleeping_caller() {
     let cache = Cache::open_default().unwrap();
     let lab = Lab::new(["sh", "-c", "echo asleep; exec sleep 1000"]);
     panic!("{:?}", lab.timeout(LIMIT).run(&cache));
 }
 
-#[test]
-fn a_killed_caller_leaves_no_emulator() {
+/// Starts [`sleeping_caller`]; gives it and its emulator when its lab is up.
+fn start_sleeping_caller() -> (Child, Pid) {
     let mut caller = Command::new(env::current_exe().unwrap());
     caller.args(["--exact", "sleeping_caller", "--ignored", "--nocapture"]);
-    let mut caller = caller.stdout(Stdio::piped()).spawn().unwrap();
+    caller.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut caller = caller.spawn().unwrap();
     let mut lines = BufReader::new(caller.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap() == "asleep"));
     let emulator = emulator_of(caller.id()).expect("the lab runs");
+    (caller, Pid::from_raw(emulator.parse().unwrap()))
+}
+
+#[test]
+fn a_lab_that_stands_still_is_an_error_long_before_the_time_limit() {
+    let (caller, emulator) = start_sleeping_caller();
+    let start = Instant::now();
+    kill(emulator, Signal::SIGSTOP).unwrap();
+    let output = caller.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("StoodStill"), "{text}");
+    assert!(start.elapsed() < LIMIT / 2);
+}
+
+#[test]
+fn a_killed_caller_leaves_no_emulator() {
+    let (mut caller, emulator) = start_sleeping_caller();
     caller.kill().unwrap();
     caller.wait().unwrap();
     let start = Instant::now();

@@ -2,7 +2,7 @@
 //!
 //! It passes frames between the lab and this process's standard streams, forwards signals and window
 //! sizes, keeps the end of the lab's own log, and ends with the command's exit frame, at the
-//! deadline, or when QEMU goes away.
+//! deadline, when QEMU goes away, or when the lab has stood still for [`SILENCE_MAX`].
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Stdin, Write};
@@ -10,19 +10,20 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
 
 use super::qemu::Qemu;
+use super::signals::Signals;
 use super::wire::{CHUNK_LEN, Decoder, Frame, Job, WireError};
 use super::{LabError, LabTimes, LogTail};
 use crate::terminal::{RawMode, window_size};
 
-/// Signals that a person sends to the command through us.
-const FORWARDED: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
-
 /// How long the log may still come after QEMU has closed the stream of frames.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How long the lab may say nothing while its command runs: many times its heartbeat, for it may share
+/// a busy host with others.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// Where the command's output goes.
 pub struct Output<'a> {
@@ -57,6 +58,8 @@ pub struct Session<'a> {
     raw_mode: Option<RawMode>,
     started: Instant,
     ready: Option<Instant>,
+    /// When the lab last gave a sign of life, once it has promised to give some.
+    last_heard: Option<Instant>,
     stop_signals: u32,
 }
 
@@ -105,6 +108,7 @@ impl<'a> Session<'a> {
             raw_mode: None,
             started,
             ready: None,
+            last_heard: None,
             stop_signals: 0,
         })
     }
@@ -127,9 +131,9 @@ impl<'a> Session<'a> {
             if ready.wire_out {
                 self.send_pending()?;
             }
-            if ready.wire_in
-                && let Some(status) = self.read_wire()?
-            {
+            if !ready.wire_in {
+                self.check_silence()?;
+            } else if let Some(status) = self.read_wire()? {
                 return Ok(self.ended(status));
             }
         }
@@ -147,21 +151,45 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn wait(&mut self) -> Result<Readiness, LabError> {
-        let timeout = match self.deadline {
+    /// How long to wait for something to do: until the deadline, or until a silence becomes too long.
+    fn patience(&mut self) -> Result<PollTimeout, LabError> {
+        let now = Instant::now();
+        if let Some((deadline, limit)) = self.deadline
+            && now >= deadline
+        {
+            return Err(LabError::Timeout {
+                limit,
+                log: self.last_words(),
+            });
+        }
+        let ends = [
+            self.deadline.map(|(deadline, _)| deadline),
+            self.last_heard.map(|heard| heard + SILENCE_MAX),
+        ];
+        Ok(match ends.into_iter().flatten().min() {
             None => PollTimeout::NONE,
-            Some((deadline, limit)) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(LabError::Timeout {
-                        limit,
-                        log: self.last_words(),
-                    });
-                }
+            Some(end) => {
                 // Rounded up: a timeout of zero would spin.
-                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+                let left = end.saturating_duration_since(now) + Duration::from_millis(1);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
             }
-        };
+        })
+    }
+
+    /// Fails if the lab has been silent for too long. Asked only when nothing waits to be read: this
+    /// process may have been stopped itself.
+    fn check_silence(&mut self) -> Result<(), LabError> {
+        match self.last_heard.map(|heard| heard.elapsed()) {
+            Some(silence) if silence >= SILENCE_MAX => Err(LabError::StoodStill {
+                silence,
+                log: self.last_words(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn wait(&mut self) -> Result<Readiness, LabError> {
+        let timeout = self.patience()?;
         let wire_events = if self.pending.is_empty() {
             PollFlags::POLLIN
         } else {
@@ -174,7 +202,7 @@ impl<'a> Session<'a> {
         // Input is read only once the last has gone, which bounds what is pending.
         let wants_stdin = self.ready.is_some() && self.pending.is_empty();
         let stdin = self.stdin.as_ref().filter(|_| wants_stdin).map(AsFd::as_fd);
-        let signals = self.signals.as_ref().map(|signals| signals.fd.as_fd());
+        let signals = self.signals.as_ref().map(|signals| signals.as_fd());
         let stdin_at = stdin.map(|fd| {
             fds.push(PollFd::new(fd, PollFlags::POLLIN));
             fds.len() - 1
@@ -232,7 +260,10 @@ impl<'a> Session<'a> {
                     log: self.last_words(),
                 });
             }
-            Ok(len) => self.decoder.push(&bytes[..len]),
+            Ok(len) => {
+                self.decoder.push(&bytes[..len]);
+                self.last_heard = self.last_heard.map(|_| Instant::now());
+            }
             Err(error) if is_momentary(&error) => {}
             Err(_) => {
                 return Err(LabError::Died {
@@ -245,6 +276,7 @@ impl<'a> Session<'a> {
                 Frame::Ready => self.start_job()?,
                 Frame::Stdout(bytes) => pass_on(self.output.stdout, &bytes)?,
                 Frame::Stderr(bytes) => pass_on(self.output.stderr, &bytes)?,
+                Frame::Alive => {}
                 Frame::Exit(status) => return Ok(Some(status)),
                 other => return Err(LabError::Wire(WireError::Direction(other.kind()))),
             }
@@ -259,7 +291,9 @@ impl<'a> Session<'a> {
                 log: self.last_words(),
             });
         };
-        self.ready = Some(Instant::now());
+        let now = Instant::now();
+        self.ready = Some(now);
+        self.last_heard = job.heartbeat.then_some(now);
         if job.terminal.is_some() {
             self.raw_mode = RawMode::set();
         }
@@ -338,33 +372,4 @@ fn pass_on(stream: &mut dyn Write, bytes: &[u8]) -> Result<(), LabError> {
         .write_all(bytes)
         .and_then(|()| stream.flush())
         .map_err(LabError::Output)
-}
-
-/// Signals of this process, taken as data for as long as this lives.
-struct Signals {
-    fd: SignalFd,
-    former: SigSet,
-}
-
-impl Signals {
-    fn take() -> io::Result<Self> {
-        let mut set = SigSet::from_iter(FORWARDED);
-        set.add(Signal::SIGWINCH);
-        let former = SigSet::thread_get_mask()?;
-        set.thread_block()?;
-        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        Ok(Self { fd, former })
-    }
-
-    fn next(&self) -> Option<i32> {
-        let info = self.fd.read_signal().ok()??;
-        i32::try_from(info.ssi_signo).ok()
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        // The former mask was valid when it was read.
-        let _ = self.former.thread_set_mask();
-    }
 }

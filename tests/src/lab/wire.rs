@@ -5,6 +5,7 @@
 //! Approach: each message is a frame: one byte of kind, four bytes of little-endian length, payload.
 
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -15,6 +16,9 @@ pub const PORT_NAME: &str = "muster.lab";
 pub const PAYLOAD_LEN_MAX: usize = 1 << 20;
 /// Bytes of command input or output in one frame.
 pub const CHUNK_LEN: usize = 32 << 10;
+
+/// How often the lab says that it is alive.
+pub const HEARTBEAT: Duration = Duration::from_secs(1);
 
 const HEADER_LEN: usize = 5;
 
@@ -58,6 +62,8 @@ pub struct Job {
     pub as_user: bool,
     /// With a window size the command gets a terminal, else pipes.
     pub terminal: Option<WindowSize>,
+    /// Whether the lab says [`Frame::Alive`] every [`HEARTBEAT`].
+    pub heartbeat: bool,
 }
 
 /// One message.
@@ -82,6 +88,8 @@ pub enum Frame {
     /// From the lab: the command has ended with this status (128 + number after a signal), and all
     /// of its output has been sent.
     Exit(i32),
+    /// From the lab: its processes get on. Comes while the command runs, if the job asks for it.
+    Alive,
 }
 
 impl Frame {
@@ -97,13 +105,14 @@ impl Frame {
             Self::Stdout(_) => 7,
             Self::Stderr(_) => 8,
             Self::Exit(_) => 9,
+            Self::Alive => 10,
         }
     }
 
     /// The frame's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let payload = match self {
-            Self::Ready | Self::StdinEnd => Vec::new(),
+            Self::Ready | Self::StdinEnd | Self::Alive => Vec::new(),
             Self::Start(job) => {
                 serde_json::to_vec(job).expect("a job has only strings and numbers")
             }
@@ -141,6 +150,7 @@ impl Frame {
             7 => Self::Stdout(payload.to_vec()),
             8 => Self::Stderr(payload.to_vec()),
             9 => Self::Exit(number()?),
+            10 => Self::Alive,
             _ => return Err(WireError::Kind(kind)),
         })
     }

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -17,6 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, wait};
 use nix::unistd::{Gid, Pid, Uid};
 
+use crate::port::Sender;
 use crate::system::KVM_GROUP;
 
 const PATH: &str = "/lab/bin:/bin:/sbin:/usr/bin:/usr/sbin";
@@ -26,13 +26,9 @@ const USER: u32 = 1000;
 const NOT_FOUND: i32 = 127;
 const NOT_RUNNABLE: i32 = 126;
 
-/// The port's writing end, shared by the command's two output streams.
-type Sender = Arc<Mutex<File>>;
-
 /// Runs `job` to its end and passes its output on. Gives its status; by then all output has been
 /// sent and no process is left.
-pub fn run(job: &Job, port: &File) -> Result<i32> {
-    let sender: Sender = Arc::new(Mutex::new(port.try_clone()?));
+pub fn run(job: &Job, port: &File, sender: &Sender) -> Result<i32> {
     let mut command = prepare(job);
     let streams = match job.terminal {
         Some(size) => connect_terminal(&mut command, size)?,
@@ -55,7 +51,7 @@ pub fn run(job: &Job, port: &File) -> Result<i32> {
         Err(error) => {
             let program = job.argv.first().map_or("", String::as_str);
             let text = format!("lab: cannot run {program}: {error}\n");
-            Frame::Stderr(text.into_bytes()).write(&mut port.try_clone()?)?;
+            sender.send(&Frame::Stderr(text.into_bytes()))?;
             let missing = error.kind() == io::ErrorKind::NotFound;
             return Ok(if missing { NOT_FOUND } else { NOT_RUNNABLE });
         }
@@ -67,9 +63,9 @@ pub fn run(job: &Job, port: &File) -> Result<i32> {
     };
     let frames = port.try_clone()?;
     thread::spawn(move || input.serve(frames));
-    let mut pumps = vec![pump(streams.stdout, Frame::Stdout, &sender)];
+    let mut pumps = vec![pump(streams.stdout, Frame::Stdout, sender)];
     if let Some(stderr) = streams.stderr {
-        pumps.push(pump(stderr, Frame::Stderr, &sender));
+        pumps.push(pump(stderr, Frame::Stderr, sender));
     }
     let status = wait_for(pid)?;
     end_all_others();
@@ -136,7 +132,7 @@ fn connect_terminal(command: &mut Command, size: WindowSize) -> Result<Streams> 
 
 /// Sends all that `stream` gives, until it ends.
 fn pump(mut stream: File, frame: fn(Vec<u8>) -> Frame, sender: &Sender) -> thread::JoinHandle<()> {
-    let sender = Arc::clone(sender);
+    let sender = sender.clone();
     thread::spawn(move || {
         let mut bytes = vec![0; CHUNK_LEN];
         loop {
@@ -149,8 +145,7 @@ fn pump(mut stream: File, frame: fn(Vec<u8>) -> Frame, sender: &Sender) -> threa
             if len == 0 {
                 return;
             }
-            let mut port = sender.lock().expect("no pump panics while it sends");
-            if let Err(error) = frame(bytes[..len].to_vec()).write(&mut *port) {
+            if let Err(error) = sender.send(&frame(bytes[..len].to_vec())) {
                 eprintln!("lab-init: cannot send output: {error}");
                 return;
             }

@@ -35,9 +35,13 @@ fn serve() -> Result<()> {
         Frame::Start(job) => job,
         other => anyhow::bail!("expected a command, not {other:?}"),
     };
-    let status = command::run(&job, &port)?;
-    Frame::Exit(status)
-        .write(&mut port)
+    let sender = port::Sender::new(port.try_clone()?);
+    if job.heartbeat {
+        sender.start_heartbeat();
+    }
+    let status = command::run(&job, &port, &sender)?;
+    sender
+        .send(&Frame::Exit(status))
         .context("cannot report the exit status")?;
     Ok(())
 }

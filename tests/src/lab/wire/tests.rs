@@ -9,6 +9,7 @@ fn every_frame() -> Vec<Frame> {
             rows: 25,
             columns: 80,
         }),
+        heartbeat: true,
     };
     let all_bytes: Vec<u8> = (0..=u8::MAX).collect();
     vec![
@@ -25,6 +26,7 @@ fn every_frame() -> Vec<Frame> {
         Frame::Stderr(Vec::new()),
         Frame::Exit(-1),
         Frame::Exit(143),
+        Frame::Alive,
     ]
 }
 
@@ -62,7 +64,7 @@ fn a_stream_out_of_step_is_refused() {
         decoder.next_frame().unwrap_err()
     };
     assert!(matches!(refuse(&[0, 0, 0, 0, 0]), WireError::Kind(0)));
-    assert!(matches!(refuse(&[10, 0, 0, 0, 0]), WireError::Kind(10)));
+    assert!(matches!(refuse(&[11, 0, 0, 0, 0]), WireError::Kind(11)));
     assert!(matches!(
         refuse(&[7, 0, 0, 0, 0xff]),
         WireError::TooLong(0xff00_0000)
