@@ -1,7 +1,14 @@
 //! The policies: each a file that can be read beside the textbook.
 
+pub mod central;
+pub mod hybrid;
+mod meter;
 pub mod pinned;
+mod seats;
 pub mod space;
+pub mod timeshare;
 
+pub use central::Central;
+pub use hybrid::Hybrid;
 pub use pinned::Pinned;
 pub use space::Space;

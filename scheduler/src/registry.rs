@@ -2,7 +2,7 @@
 //!
 //! A new policy is a file in `policies/` and a line in [`ENTRIES`].
 
-use crate::policies::{Pinned, Space};
+use crate::policies::{Central, Hybrid, Pinned, Space};
 use crate::{MS, Nanos, Policy, SECOND, Topology, US};
 
 /// A policy that can be chosen.
@@ -92,6 +92,26 @@ const QUANTUM_10: Param = Param {
     meaning: "the longest turn while others wait",
 };
 
+const DECAY: Param = Param {
+    name: "decay",
+    kind: Kind::Duration {
+        default: SECOND,
+        min: MS,
+        max: 60 * SECOND,
+    },
+    meaning: "how often what vCPUs have used is halved",
+};
+
+const LOCK: Param = Param {
+    name: "lock",
+    kind: Kind::Duration {
+        default: 200,
+        min: 0,
+        max: MS,
+    },
+    meaning: "how long a CPU holds the lock of the list that all share; 0ns: it costs nothing",
+};
+
 /// Every policy, in the order in which people are told of them.
 pub const ENTRIES: &[Entry] = &[
     Entry {
@@ -123,6 +143,52 @@ pub const ENTRIES: &[Entry] = &[
             QUANTUM_10,
         ],
         role: Role::Base(|args, host| Box::new(Space::new(args, host))),
+        default_base: None,
+    },
+    Entry {
+        name: "central",
+        summary: "one list of ready vCPUs for all CPUs, by priorities that fall with use",
+        params: &[QUANTUM_10, DECAY, LOCK],
+        role: Role::Base(|args, host| Box::new(Central::new(args, host))),
+        default_base: None,
+    },
+    Entry {
+        name: "hybrid",
+        summary: "one list for all CPUs and one per CPU of those who were there last, who are preferred",
+        params: &[
+            QUANTUM_10,
+            DECAY,
+            LOCK,
+            Param {
+                name: "bonus",
+                kind: Kind::Count {
+                    default: 4,
+                    min: 0,
+                    max: 1_000,
+                    unit: "levels; a quantum costs 2",
+                },
+                meaning: "how far ahead of others those are who were on the CPU last",
+            },
+            Param {
+                name: "warm",
+                kind: Kind::Duration {
+                    default: 20 * MS,
+                    min: 0,
+                    max: 10 * SECOND,
+                },
+                meaning: "how long after leaving a CPU they are",
+            },
+            Param {
+                name: "age",
+                kind: Kind::Duration {
+                    default: 20 * MS,
+                    min: US,
+                    max: 10 * SECOND,
+                },
+                meaning: "how long a wait is worth a level",
+            },
+        ],
+        role: Role::Base(|args, host| Box::new(Hybrid::new(args, host))),
         default_base: None,
     },
 ];
