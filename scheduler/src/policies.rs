@@ -1,9 +1,6 @@
 //! The policies: each a file that can be read beside the textbook.
 
-pub mod affinity;
 pub mod central;
-mod fair_queues;
-mod homes;
 pub mod hybrid;
 mod meter;
 pub mod pinned;
@@ -11,7 +8,6 @@ mod seats;
 pub mod space;
 pub mod timeshare;
 
-pub use affinity::Affinity;
 pub use central::Central;
 pub use hybrid::Hybrid;
 pub use pinned::Pinned;

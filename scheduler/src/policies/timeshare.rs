@@ -183,17 +183,24 @@ impl<Q: ReadyQueue> Timeshare<Q> {
         };
         let ahead = self.level(vcpu) + PREEMPT_LEVELS <= level;
         if ahead && self.queue.best_for(now, cpu, view) == Some(vcpu) {
-            self.requeue(now, cpu, view);
-            self.dispatch(now, cpu, view, plan);
+            self.hand_over(now, cpu, view, plan);
         }
     }
 
-    /// Whoever works on this CPU waits again.
-    fn requeue(&mut self, now: Nanos, cpu: CpuId, view: &View) {
+    /// Whoever works on this CPU waits again, and the best for it goes on there.
+    fn hand_over(&mut self, now: Nanos, cpu: CpuId, view: &View, plan: &mut Plan) {
         self.stop_work(cpu);
-        if let Some(vcpu) = self.seats.free(cpu) {
+        let former = self.seats.free(cpu);
+        if let Some(vcpu) = former {
             self.charge(now, vcpu, view);
             self.queue.push(now, vcpu, self.level(vcpu), view);
+        }
+        if !self.dispatch(now, cpu, view, plan) {
+            plan.because("nobody can run here").idle(cpu);
+        }
+        // A CPU may idle that is allowed to it, and to nobody else who waited.
+        if let Some(vcpu) = former.filter(|&vcpu| self.seats.of(vcpu).is_none()) {
+            self.make_ready(now, vcpu, view, plan);
         }
     }
 
@@ -275,10 +282,7 @@ impl<Q: ReadyQueue> Policy for Timeshare<Q> {
             Event::Halt { vcpu } => self.halt(now, vcpu, view, plan),
             Event::SliceEnd { cpu } => {
                 if self.seats.worker(cpu).is_some() {
-                    self.requeue(now, cpu, view);
-                    if !self.dispatch(now, cpu, view, plan) {
-                        plan.because("nobody can run here").idle(cpu);
-                    }
+                    self.hand_over(now, cpu, view, plan);
                 }
             }
             Event::Tick => self.decay(now, view, plan),

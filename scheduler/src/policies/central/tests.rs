@@ -153,3 +153,16 @@ fn use_is_forgotten_so_that_a_light_vm_does_not_wait_for_ever() {
     assert!(host.running_ns(light) >= 20 * MS);
     assert!(host.running_ns(heavy) > 29 * SECOND);
 }
+
+#[test]
+fn whoever_loses_its_cpu_goes_to_one_that_idles() {
+    let mut host = Host::new(2, "central:quantum=10ms");
+    let free = host.arrive(1);
+    let bound = host.arrive_as(VmSpec {
+        hard_affinity: CpuSet::only(CpuId(0)),
+        ..VmSpec::new("bound", 1)
+    });
+    host.run_until(11 * MS);
+    assert_eq!(host.cpu_of(bound, 0), Some(CpuId(0)));
+    assert_eq!(host.cpu_of(free, 0), Some(CpuId(1)));
+}

@@ -1,0 +1,65 @@
+//! Policies and their parameters, as the registry describes them.
+
+use muster_scheduler::registry::{ENTRIES, Entry, Kind, Role};
+
+use crate::draw::Draw;
+
+/// How far from its default a parameter is drawn.
+const FACTOR: u64 = 8;
+
+/// A base, often with layers, some parameters set.
+pub fn any(draw: &mut Draw) -> String {
+    let bases: Vec<&Entry> = of_role(|role| matches!(role, Role::Base(_)));
+    let layers: Vec<&Entry> = of_role(|role| matches!(role, Role::Layer(_)));
+    let mut text = with_params(draw, draw_one(&bases));
+    for layer in layers {
+        if draw.chance(25) {
+            text.push('+');
+            text.push_str(&with_params(draw, |_| layer));
+        }
+    }
+    text
+}
+
+fn draw_one<'a>(entries: &'a [&'static Entry]) -> impl FnOnce(&mut Draw) -> &'static Entry + 'a {
+    |draw| draw.pick(entries)
+}
+
+fn of_role(wanted: fn(&Role) -> bool) -> Vec<&'static Entry> {
+    let entries = ENTRIES.iter();
+    entries.filter(|entry| wanted(&entry.role)).collect()
+}
+
+fn with_params(draw: &mut Draw, choose: impl FnOnce(&mut Draw) -> &'static Entry) -> String {
+    let entry = choose(draw);
+    let mut params = Vec::new();
+    for param in entry.params {
+        if draw.chance(40) {
+            params.push(format!("{}={}", param.name, value(draw, param.kind)));
+        }
+    }
+    if params.is_empty() {
+        return entry.name.to_owned();
+    }
+    format!("{}:{}", entry.name, params.join(","))
+}
+
+/// Around the default: a quantum of ten seconds, or of ten microseconds on 64 CPUs, shows nothing in
+/// the time that a run has.
+fn value(draw: &mut Draw, kind: Kind) -> String {
+    match kind {
+        Kind::Duration { default, min, max } => {
+            let least = (default / FACTOR).clamp(min, max);
+            let most = default.saturating_mul(FACTOR).clamp(min, max);
+            format!("{}ns", draw.scale(least, most))
+        }
+        Kind::Count {
+            default, min, max, ..
+        } => {
+            let most = default.saturating_mul(FACTOR).clamp(min, max);
+            draw.scale(min, most.max(min)).to_string()
+        }
+        Kind::Flag { .. } => draw.pick(&["yes", "no"]).to_owned(),
+        Kind::Choice(words) => draw.pick(words).to_owned(),
+    }
+}

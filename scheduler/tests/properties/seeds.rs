@@ -1,0 +1,58 @@
+//! Which seeds are run, and what is said of one that fails.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use crate::storm;
+
+/// Into how many tests the seeds of a suite are split.
+const CHUNKS: u64 = 4;
+/// Storms of a suite: usually, and in the long form.
+const STORMS: [u64; 2] = [600, 20_000];
+
+/// The seeds of a chunk.
+fn of_chunk(chunk: u64, counts: [u64; 2]) -> impl Iterator<Item = u64> {
+    let count = counts[usize::from(is_long())];
+    (chunk..count).step_by(CHUNKS as usize)
+}
+
+/// Whether the suite runs in its long form.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long it runs is the runner's to say"
+)]
+fn is_long() -> bool {
+    std::env::var("MUSTER_LONG").is_ok()
+}
+
+/// The only seed to be run.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "which seed is repeated is a person's to say"
+)]
+pub fn asked_for() -> Option<u64> {
+    let seed = std::env::var("MUSTER_SEED").ok()?;
+    Some(seed.parse().expect("MUSTER_SEED is a number"))
+}
+
+/// Storms over the bare engine.
+pub fn storms(chunk: u64) {
+    of_chunk(chunk, STORMS).for_each(storm);
+}
+
+/// The storm of a seed.
+pub fn storm(seed: u64) {
+    repeatable(seed, "one_storm", || {
+        storm::run(seed).unwrap_or_else(|wrong| panic!("{wrong}"));
+    });
+}
+
+/// Says how a failure can be repeated.
+fn repeatable<T>(seed: u64, test: &str, run: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|failure| {
+        eprintln!(
+            "to repeat: MUSTER_SEED={seed} cargo test -p muster-scheduler --test properties {test} -- \
+             --nocapture"
+        );
+        resume_unwind(failure)
+    })
+}
