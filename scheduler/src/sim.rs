@@ -15,7 +15,9 @@
 mod example;
 mod fields;
 pub mod gantt;
+pub mod html;
 pub mod palette;
+pub mod perfetto;
 pub mod record;
 pub mod report;
 pub mod scenario;

@@ -23,6 +23,16 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// What stands above the columns.
+    pub fn heads(&self) -> &[String] {
+        &self.heads
+    }
+
+    /// What was added.
+    pub fn rows(&self) -> &[Vec<String>] {
+        &self.rows
+    }
+
     /// The table, with as many columns beside each other as fit into `width`; the others follow
     /// below, beside the names again.
     pub fn text(&self, width: usize) -> String {

@@ -1,4 +1,3 @@
-use super::text::{number, short_time};
 use super::*;
 use crate::sim::example;
 use crate::sim::record::{Activity, CpuTotals};

@@ -108,17 +108,17 @@ fn rate(vm: &VmRow, is_baseline: bool) -> String {
 }
 
 /// `7.38x`, with three digits that count.
-pub(in crate::sim) fn ratio(value: f64) -> String {
+pub fn ratio(value: f64) -> String {
     format!("{}x", digits(value))
 }
 
 /// `12.3 %`.
-pub(in crate::sim) fn percent(part: f64) -> String {
+pub fn percent(part: f64) -> String {
     format!("{:.1} %", part * 100.0)
 }
 
 /// Three digits that count, and a letter for thousands and millions.
-pub(in crate::sim) fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     match value {
         value if value >= 999.5e6 => format!("{}G", digits(value / 1e9)),
         value if value >= 999.5e3 => format!("{}M", digits(value / 1e6)),
@@ -138,7 +138,7 @@ fn digits(value: f64) -> String {
 }
 
 /// A time in a unit that leaves few digits.
-pub(in crate::sim) fn short_time(time: Nanos) -> String {
+pub fn short_time(time: Nanos) -> String {
     let (unit, name) = match time {
         0 => return "0".to_owned(),
         time if time < US => return format!("{time} ns"),
