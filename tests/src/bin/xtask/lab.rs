@@ -21,8 +21,8 @@ use crate::{TaskResult, exit_code, packages};
     cargo xtask lab -- muster run --kernel /lab/images/vmlinux --initrd /lab/images/initramfs.cpio"
 )]
 pub struct LabArgs {
-    /// CPUs of the lab.
-    #[arg(long, default_value_t = 2, value_name = "N")]
+    /// CPUs of the lab. With more than one, QEMU before 8.1 stands still now and then.
+    #[arg(long, default_value_t = 1, value_name = "N")]
     cpus: u32,
     /// Memory of the lab in MiB.
     #[arg(long, default_value_t = 3072, value_name = "MIB")]
