@@ -1,6 +1,7 @@
 //! The policies: each a file that can be read beside the textbook.
 
 pub mod central;
+pub mod gang;
 pub mod hybrid;
 mod meter;
 pub mod pinned;
@@ -9,6 +10,7 @@ pub mod space;
 pub mod timeshare;
 
 pub use central::Central;
+pub use gang::Gang;
 pub use hybrid::Hybrid;
 pub use pinned::Pinned;
 pub use space::Space;

@@ -118,6 +118,11 @@ pub trait Policy: fmt::Debug + Send {
         false
     }
 
+    /// Its tables as text, for people. Empty if there is nothing to see.
+    fn describe(&self, _view: &View) -> String {
+        String::new()
+    }
+
     /// What it promises on this host with these VMs. Asked by checkers.
     fn claims(&self) -> Claims;
 

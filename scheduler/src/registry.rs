@@ -2,7 +2,7 @@
 //!
 //! A new policy is a file in `policies/` and a line in [`ENTRIES`].
 
-use crate::policies::{Central, Hybrid, Pinned, Space};
+use crate::policies::{Central, Gang, Hybrid, Pinned, Space};
 use crate::{MS, Nanos, Policy, SECOND, Topology, US};
 
 /// A policy that can be chosen.
@@ -119,6 +119,13 @@ pub const ENTRIES: &[Entry] = &[
         summary: "every vCPU has one CPU for ever; those that share one take turns",
         params: &[QUANTUM_10],
         role: Role::Base(|args, host| Box::new(Pinned::new(args, host))),
+        default_base: None,
+    },
+    Entry {
+        name: "gang",
+        summary: "the vCPUs of a VM run all at the same time or none of them, in slots of a matrix",
+        params: crate::policies::gang::PARAMS,
+        role: Role::Base(|args, host| Box::new(Gang::new(args, host))),
         default_base: None,
     },
     Entry {
