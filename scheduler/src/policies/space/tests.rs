@@ -30,8 +30,8 @@ fn the_textbooks_32_cpus_in_four_partitions() {
     let partitions = jobs.map(|vm| cpus(&host, vm));
     assert_eq!(partitions, ["0-7", "8-13", "14-17", "18-29"]);
     assert_eq!(host.on_cpus()[30..], [None, None]);
-    // A fifth does not fit, and a sixth that would may not pass it.
-    let (fifth, sixth) = (host.arrive(4), host.arrive(2));
+    // A fifth does not fit, and a sixth that would may not pass it, however short it is.
+    let (fifth, sixth) = (host.arrive(4), host.arrive_as(job(2, 1)));
     assert_eq!(cpus(&host, fifth), "");
     assert_eq!(cpus(&host, sixth), "");
     host.run_until(10 * SECOND);
@@ -221,7 +221,9 @@ fn a_wake_is_not_answered_with_a_cpu_that_is_forbidden_by_now() {
     };
     let vm = host.arrive_as(spec);
     host.run_until(99 * MS);
-    // The cap's refill wakes both at the very moment at which the CPU goes.
+    let turn = host.engine.view().cpu(CpuId(0)).turn.unwrap();
+    host.halt(turn.vcpu);
+    // The cap's refill wakes the other at the very moment at which the CPU goes.
     host.now = 100 * MS;
     host.input(Input::Offline(CpuId(0)));
     assert_eq!(cpus(&host, vm), "");
