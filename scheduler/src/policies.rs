@@ -3,6 +3,7 @@
 pub mod central;
 pub mod gang;
 pub mod hybrid;
+pub mod linux;
 mod meter;
 pub mod pinned;
 mod seats;
@@ -12,5 +13,6 @@ pub mod timeshare;
 pub use central::Central;
 pub use gang::Gang;
 pub use hybrid::Hybrid;
+pub use linux::Linux;
 pub use pinned::Pinned;
 pub use space::Space;

@@ -2,7 +2,7 @@
 //!
 //! A new policy is a file in `policies/` and a line in [`ENTRIES`].
 
-use crate::policies::{Central, Gang, Hybrid, Pinned, Space};
+use crate::policies::{Central, Gang, Hybrid, Linux, Pinned, Space};
 use crate::{MS, Nanos, Policy, SECOND, Topology, US};
 
 /// A policy that can be chosen.
@@ -126,6 +126,39 @@ pub const ENTRIES: &[Entry] = &[
         summary: "the vCPUs of a VM run all at the same time or none of them, in slots of a matrix",
         params: crate::policies::gang::PARAMS,
         role: Role::Base(|args, host| Box::new(Gang::new(args, host))),
+        default_base: None,
+    },
+    Entry {
+        name: "linux",
+        summary: "a model of Linux's fair scheduler (EEVDF), which knows no siblings: the baseline",
+        params: &[
+            Param {
+                name: "slice",
+                kind: quantum(3 * MS),
+                meaning: "what a vCPU asks for at a time",
+            },
+            Param {
+                name: "tick",
+                kind: quantum(4 * MS),
+                meaning: "how often a CPU looks whether a slice is used up (4ms is HZ=250)",
+            },
+            Param {
+                name: "pin",
+                kind: Kind::Flag { default: false },
+                meaning: "every vCPU has a CPU for ever, siblings apart",
+            },
+            Param {
+                name: "seed",
+                kind: Kind::Count {
+                    default: 1,
+                    min: 0,
+                    max: u64::MAX,
+                    unit: "a seed",
+                },
+                meaning: "for the phases of ticks, and choices between equal CPUs",
+            },
+        ],
+        role: Role::Base(|args, host| Box::new(Linux::new(args, host))),
         default_base: None,
     },
     Entry {
