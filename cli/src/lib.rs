@@ -11,7 +11,9 @@ use clap::{Parser, Subcommand};
 
 pub mod doctor;
 mod log;
+mod output;
 pub mod run;
+pub mod sched;
 
 /// The exit status when muster itself failed.
 pub const FAILURE: u8 = 1;
@@ -41,6 +43,8 @@ pub enum Command {
     Run(Box<run::RunArgs>),
     /// Tell what this host can do for virtual machines
     Doctor(doctor::DoctorArgs),
+    /// Tell about scheduling
+    Sched(sched::SchedArgs),
 }
 
 /// Parses a command line, the program's name first. Never ends the process.
@@ -73,5 +77,6 @@ fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Command::Run(args) => run::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Sched(args) => sched::run(args),
     }
 }
