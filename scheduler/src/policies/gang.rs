@@ -41,7 +41,7 @@ use crate::plan::LOAN_MAX;
 use crate::policy::{Claims, Event, Granularity, Load, Policy};
 use crate::registry::{Args, Kind, Param};
 use crate::{
-    CpuId, Level, MS, Nanos, Plan, SECOND, Topology, Turn, US, UnitId, VcpuId, View, VmId,
+    CpuId, CpuSet, Level, MS, Nanos, Plan, SECOND, Topology, Turn, US, UnitId, VcpuId, View, VmId,
 };
 
 /// How often it is tried to do with fewer rows.
@@ -117,8 +117,8 @@ pub struct Gang {
     /// A tick was asked for the end of the slot.
     ticking: bool,
     repack_at: Nanos,
-    /// Per CPU: whose place it is in the present slot.
-    owners: Vec<Option<UnitId>>,
+    /// CPUs that gangs of the present slot have.
+    taken: CpuSet,
     /// Per CPU: its turn.
     turns: Vec<Option<(VcpuId, Level)>>,
     /// Per vCPU: where it has a turn.
@@ -161,7 +161,7 @@ impl Gang {
             slot_end: 0,
             ticking: false,
             repack_at: REPACK_INTERVAL,
-            owners: vec![None; cpus],
+            taken: CpuSet::EMPTY,
             turns: vec![None; cpus],
             places: Vec::new(),
             touched: Vec::new(),

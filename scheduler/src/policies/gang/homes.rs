@@ -55,8 +55,8 @@ impl Gang {
         let unit = unit.expect("a gang that is known");
         self.matrix.remove(&unit.cells);
         self.running.retain(|&running| running != id);
-        for owner in self.owners.iter_mut().filter(|owner| **owner == Some(id)) {
-            *owner = None;
+        if unit.since.is_some() {
+            unit.at.iter().for_each(|&cpu| self.taken.remove(cpu));
         }
         unit
     }

@@ -16,9 +16,9 @@ impl Gang {
             self.unit_mut(id).since = None;
         }
         for cpu in view.topology().cpus().iter() {
-            self.owners[cpu.index()] = None;
             self.give(cpu, None);
         }
+        self.taken = CpuSet::EMPTY;
         if now >= self.repack_at {
             self.repack();
             self.repack_at = now + REPACK_INTERVAL;
@@ -30,6 +30,9 @@ impl Gang {
             self.leader = self.unit(leader).first();
         }
         for &id in &order {
+            if view.online().is_subset(&self.taken) {
+                break;
+            }
             self.join(now, id, view);
         }
         self.pull_along(&order);
@@ -62,7 +65,8 @@ impl Gang {
     /// Takes a gang into the present slot if there is room: at home, else where it has been, else on
     /// any columns.
     fn join(&mut self, now: Nanos, id: UnitId, view: &View) {
-        let free = self.free(view);
+        // Columns that no gang of this slot has.
+        let free = *view.online() - self.taken;
         let unit = self.unit_mut(id);
         if unit.members.len() > free.len() {
             return;
@@ -83,21 +87,13 @@ impl Gang {
         unit.at.clone_from(&at);
         let members: Vec<VcpuId> = unit.members.iter().map(|member| member.vcpu).collect();
         for (cpu, vcpu) in at.into_iter().zip(members) {
-            self.owners[cpu.index()] = Some(id);
+            self.taken.insert(cpu);
             self.give(cpu, Some((vcpu, Level::Slot)));
         }
         self.running.push(id);
         if self.backfill {
             self.settle(id, view);
         }
-    }
-
-    /// Columns that no gang of this slot has.
-    fn free(&self, view: &View) -> CpuSet {
-        let online = view.online().iter();
-        online
-            .filter(|cpu| self.owners[cpu.index()].is_none())
-            .collect()
     }
 
     /// Takes in whoever there is room for.
