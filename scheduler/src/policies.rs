@@ -1,7 +1,10 @@
 //! The policies: each a file that can be read beside the textbook.
 
+pub mod affinity;
 pub mod central;
+mod fair_queues;
 pub mod gang;
+mod homes;
 pub mod hybrid;
 pub mod linux;
 mod meter;
@@ -10,9 +13,13 @@ mod seats;
 pub mod space;
 pub mod timeshare;
 
+pub use affinity::Affinity;
 pub use central::Central;
 pub use gang::Gang;
 pub use hybrid::Hybrid;
 pub use linux::Linux;
 pub use pinned::Pinned;
 pub use space::Space;
+
+#[cfg(test)]
+mod tests;

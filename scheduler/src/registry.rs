@@ -2,7 +2,7 @@
 //!
 //! A new policy is a file in `policies/` and a line in [`ENTRIES`].
 
-use crate::policies::{Central, Gang, Hybrid, Linux, Pinned, Space};
+use crate::policies::{Affinity, Central, Gang, Hybrid, Linux, Pinned, Space};
 use crate::{MS, Nanos, Policy, SECOND, Topology, US};
 
 /// A policy that can be chosen.
@@ -190,6 +190,42 @@ pub const ENTRIES: &[Entry] = &[
         summary: "one list of ready vCPUs for all CPUs, by priorities that fall with use",
         params: &[QUANTUM_10, DECAY, LOCK],
         role: Role::Base(|args, host| Box::new(Central::new(args, host))),
+        default_base: None,
+    },
+    Entry {
+        name: "affinity",
+        summary: "every CPU has a queue, fair by weight; one that would idle takes from another",
+        params: &[
+            QUANTUM_10,
+            Param {
+                name: "slack",
+                kind: Kind::Duration {
+                    default: 20 * MS,
+                    min: US,
+                    max: 10 * SECOND,
+                },
+                meaning: "how much CPU time a vCPU must be owed before another CPU fetches it",
+            },
+        ],
+        role: Role::Base(|args, host| Box::new(Affinity::new(args, host))),
+        default_base: None,
+    },
+    Entry {
+        name: "balance",
+        summary: "siblings have different CPUs and stay there; CPUs are not helped by others",
+        params: &[
+            QUANTUM_10,
+            Param {
+                name: "rebalance",
+                kind: Kind::Duration {
+                    default: 100 * MS,
+                    min: MS,
+                    max: 60 * SECOND,
+                },
+                meaning: "how often a vCPU may be moved from a crowded CPU",
+            },
+        ],
+        role: Role::Base(|args, host| Box::new(Affinity::balance(args, host))),
         default_base: None,
     },
     Entry {

@@ -62,3 +62,15 @@ fn a_turn_given_to_a_vm_in_the_moment_it_leaves_is_taken_back() {
     host.leave(leaving);
     assert_eq!(host.on_cpus(), [Some((0, 0))]);
 }
+
+#[test]
+fn a_vm_that_leaves_when_a_slice_ends_is_not_given_the_cpu_again() {
+    let mut host = Host::new(1, "pinned:quantum=10ms");
+    let (stays, leaves) = (host.arrive(1), host.arrive(1));
+    host.run_until(9 * MS);
+    host.now = 10 * MS;
+    host.leave(leaves);
+    host.run_until(30 * MS);
+    assert_eq!(host.on_cpus(), [Some((stays.0, 0))]);
+    assert_eq!(host.running_ns(stays), 30 * MS);
+}
