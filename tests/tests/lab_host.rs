@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -129,8 +129,15 @@ fn start_sleeping_caller() -> (Child, Pid) {
     caller.args(["--exact", "sleeping_caller", "--ignored", "--nocapture"]);
     caller.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut caller = caller.spawn().unwrap();
-    let mut lines = BufReader::new(caller.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap() == "asleep"));
+    let mut stdout = BufReader::new(caller.stdout.take().unwrap());
+    assert!(
+        stdout
+            .by_ref()
+            .lines()
+            .any(|line| line.unwrap() == "asleep")
+    );
+    // Given back: a test that cannot write ends when it has been running for a minute.
+    caller.stdout = Some(stdout.into_inner());
     let emulator = emulator_of(caller.id()).expect("the lab runs");
     (caller, Pid::from_raw(emulator.parse().unwrap()))
 }

@@ -23,10 +23,10 @@ const KERNEL_PARAMETERS: &str = "console=ttyS0 panic=-1 random.trust_cpu=on tsc=
 /// More of them where time is the host's: the timer repeats by itself instead of being set for one
 /// tick at a time.
 ///
-/// QEMU (7.2 at least) can leave an interrupt pending in the emulated APIC and never deliver it: at
-/// VMRUN it changes the processor's pending requests without the lock that the main loop holds while
-/// it adds the timer's. If that was the only tick to come, and a guest spins with its interrupts off,
-/// the lab stands still for good. The next tick brings to notice whatever is pending.
+/// A lab on QEMU 7.2 has been seen to stand still with its timer's interrupt pending in the emulated
+/// APIC, while a guest spun with its own interrupts off. (Presumably the request was lost: at VMRUN
+/// QEMU changes the processor's requests without the lock under which its main loop adds to them.)
+/// No other tick was to come. A periodic one brings to notice whatever is pending.
 const PERIODIC_TICK: &str = "nohz=off highres=off";
 
 /// What QEMU is started with.
