@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{CpuId, Nanos, VcpuId, VmId};
+use crate::{CpuId, Nanos, VcpuId, View, VmId};
 
 /// The longest time for which a CPU can be lent.
 pub const LOAN_MAX: Nanos = 5 * crate::MS;
@@ -198,6 +198,41 @@ impl Plan {
     /// The same for a policy that wraps another and amends what it has planned.
     pub fn changes_mut(&mut self) -> &mut Vec<Change> {
         &mut self.changes
+    }
+
+    /// For layers: the CPU of which `vcpu` has the turn once this is carried out.
+    pub fn turn_after(&self, view: &View, vcpu: VcpuId) -> Option<CpuId> {
+        let gets = |change: &Change| match *change {
+            Change::Assign {
+                cpu,
+                turn: Some(turn),
+                ..
+            } if turn.vcpu == vcpu => Some(cpu),
+            _ => None,
+        };
+        let is_taken = |cpu: CpuId| {
+            let mut changes = self.changes.iter();
+            changes.any(|change| matches!(change, Change::Assign { cpu: c, .. } if *c == cpu))
+        };
+        let gets = self.changes.iter().rev().find_map(gets);
+        gets.or_else(|| view.vcpu(vcpu).turn.filter(|&cpu| !is_taken(cpu)))
+    }
+
+    /// For layers: whether `cpu` can be lent to `vcpu`, which waits for a CPU, beside what is planned
+    /// so far. It does not say who has the turn there, nor does it mind a loan that is there already.
+    pub fn can_lend(&self, view: &View, cpu: CpuId, vcpu: VcpuId) -> bool {
+        let state = view.vcpu(vcpu);
+        let in_the_way = |change: &Change| {
+            let Change::Lend { cpu: lent, to, .. } = *change else {
+                return false;
+            };
+            lent == cpu || to == Some(vcpu)
+        };
+        state.runnable()
+            && state.allowed.contains(cpu)
+            && state.loan.is_none()
+            && self.turn_after(view, vcpu).is_none()
+            && !self.changes.iter().any(in_the_way)
     }
 
     /// Forgets everything, and keeps the memory.

@@ -9,7 +9,9 @@ pub mod hybrid;
 pub mod linux;
 mod meter;
 pub mod pinned;
+pub mod relaxed;
 mod seats;
+pub mod smart;
 pub mod space;
 pub mod timeshare;
 
@@ -19,6 +21,8 @@ pub use gang::Gang;
 pub use hybrid::Hybrid;
 pub use linux::Linux;
 pub use pinned::Pinned;
+pub use relaxed::Relaxed;
+pub use smart::Smart;
 pub use space::Space;
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! A new policy is a file in `policies/` and a line in [`ENTRIES`].
 
-use crate::policies::{Affinity, Central, Gang, Hybrid, Linux, Pinned, Space};
+use crate::plan::{GRACE_MAX, LOAN_MAX};
+use crate::policies::{Affinity, Central, Gang, Hybrid, Linux, Pinned, Relaxed, Smart, Space};
 use crate::{MS, Nanos, Policy, SECOND, Topology, US};
 
 /// A policy that can be chosen.
@@ -83,6 +84,21 @@ const fn quantum(default: Nanos) -> Kind {
         default,
         min: 10 * US,
         max: 10 * SECOND,
+    }
+}
+
+const fn time(
+    name: &'static str,
+    default: Nanos,
+    min: Nanos,
+    max: Nanos,
+    meaning: &'static str,
+) -> Param {
+    let kind = Kind::Duration { default, min, max };
+    Param {
+        name,
+        kind,
+        meaning,
     }
 }
 
@@ -266,6 +282,83 @@ pub const ENTRIES: &[Entry] = &[
         ],
         role: Role::Base(|args, host| Box::new(Hybrid::new(args, host))),
         default_base: None,
+    },
+    Entry {
+        name: "relaxed",
+        summary: "a layer: a vCPU that is too far ahead of its slowest sibling waits for it",
+        params: &[
+            time(
+                "stop",
+                3 * MS,
+                100 * US,
+                SECOND,
+                "the lead at which a vCPU is held back while its slowest sibling has no CPU",
+            ),
+            time(
+                "start",
+                MS,
+                10 * US,
+                SECOND,
+                "the lead below which it may run again in any case",
+            ),
+            time(
+                "check",
+                MS,
+                100 * US,
+                100 * MS,
+                "how often leads are looked at",
+            ),
+            time(
+                "longest",
+                20 * MS,
+                MS,
+                SECOND,
+                "the longest time for which a vCPU is held back at a stretch",
+            ),
+            Param {
+                name: "strict",
+                kind: Kind::Flag { default: false },
+                meaning: "the whole VM stops, and starts again only as a whole",
+            },
+        ],
+        role: Role::Layer(|args, _, inner| Box::new(Relaxed::new(args, inner))),
+        default_base: Some("pinned"),
+    },
+    Entry {
+        name: "smart",
+        summary: "a layer: who holds a spin lock may leave it first, and is helped to if it was stopped",
+        params: &[
+            time(
+                "grace",
+                200 * US,
+                10 * US,
+                GRACE_MAX,
+                "how long a holder may stay on a CPU that it has to leave",
+            ),
+            time(
+                "debt",
+                500 * US,
+                0,
+                5 * MS,
+                "no grace for a vCPU that owes more than this",
+            ),
+            time(
+                "boost",
+                100 * US,
+                10 * US,
+                LOAN_MAX,
+                "how long a stopped holder has the CPU of a sibling that spins",
+            ),
+            time(
+                "pause",
+                6 * MS,
+                100 * US,
+                SECOND,
+                "the least time between two boosts of the same two vCPUs",
+            ),
+        ],
+        role: Role::Layer(|args, _, inner| Box::new(Smart::new(args, inner))),
+        default_base: Some("pinned"),
     },
 ];
 

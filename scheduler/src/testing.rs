@@ -11,6 +11,10 @@ pub struct Host {
     pub engine: Engine,
     pub now: Nanos,
     pub advice: Vec<(VmId, u32)>,
+    /// Every switch so far.
+    pub switches: Vec<Switch>,
+    /// What the next vCPU that leaves a CPU says of its grace.
+    pub grace_used_ns: Nanos,
     orders: Orders,
 }
 
@@ -43,6 +47,8 @@ impl Host {
             engine: Engine::new(topology, policy),
             now: 0,
             advice: Vec::new(),
+            switches: Vec::new(),
+            grace_used_ns: 0,
             orders: Orders::default(),
         }
     }
@@ -102,6 +108,7 @@ impl Host {
     fn obey(&mut self) {
         while !self.orders.switches.is_empty() {
             let switches = std::mem::take(&mut self.orders.switches);
+            self.switches.extend_from_slice(&switches);
             for next in [false, true] {
                 for switch in &switches {
                     let occupant = switch.next.map(|(vcpu, _)| vcpu).filter(|_| next);
@@ -110,7 +117,11 @@ impl Host {
                         let input = Input::Switched {
                             cpu,
                             occupant,
-                            grace_used_ns: 0,
+                            grace_used_ns: if next {
+                                0
+                            } else {
+                                std::mem::take(&mut self.grace_used_ns)
+                            },
                         };
                         self.engine
                             .handle(self.now, input, &mut self.orders)

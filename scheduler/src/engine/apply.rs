@@ -3,7 +3,7 @@
 use super::{Deadline, Engine};
 use crate::plan::{Change, GRACE_MAX, LOAN_MAX};
 use crate::view::{Loan, LockState};
-use crate::{CpuId, Level, Nanos, Turn, UnitId, VcpuId, VmId};
+use crate::{CpuId, Event, Level, Nanos, Turn, UnitId, VcpuId, VmId};
 
 /// A rule that a plan broke.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -223,7 +223,8 @@ impl Engine {
     }
 
     /// No unit has turns at [`Level::Slot`] for a part of its runnable members. One that has halted
-    /// may have been left out for another vCPU to use its CPU.
+    /// may have been left out for another vCPU to use its CPU; one that has woken is missed once the
+    /// policy knows.
     fn check_units(&mut self) -> Result<(), Violation> {
         let mut units = std::mem::take(&mut self.journal.units);
         let touched = self.journal.cpus.iter().flat_map(|&(cpu, before, _)| {
@@ -241,9 +242,12 @@ impl Engine {
                 turn.is_some_and(|turn| turn.level == Level::Slot)
             };
             let (on, of) = (members.iter().filter(has_slot).count(), members.len());
-            let left_out =
-                |member: &VcpuId| self.view.vcpu(*member).runnable() && !has_slot(&member);
-            let split = on > 0 && members.iter().any(left_out);
+            let left_out = |member: &&VcpuId| {
+                self.view.vcpu(**member).runnable()
+                    && !has_slot(member)
+                    && !self.events.contains(&Event::Wake { vcpu: **member })
+            };
+            let split = on > 0 && members.iter().any(|member| left_out(&member));
             split.then_some(Violation::SplitUnit { unit, on, of })
         });
         self.journal.units = units;

@@ -152,8 +152,12 @@ impl Pinned {
         });
         let displaced: Vec<VcpuId> = displaced.map(|(vcpu, _)| vcpu).collect();
         for vcpu in displaced {
+            let left = self.homes.get(vcpu.index()).copied().flatten();
             self.withdraw(vcpu);
             self.settle(vcpu, view);
+            if let Some(left) = left.filter(|&left| view.online().contains(left)) {
+                self.dispatch(now, left, plan);
+            }
             if let Some(home) = self.homes[vcpu.index()] {
                 self.dispatch(now, home, plan);
             }

@@ -1,0 +1,190 @@
+use crate::engine::Input;
+use crate::testing::Host;
+use crate::view::LockState;
+use crate::{CpuId, MS, US, VcpuId, VmSpec};
+
+const CPU: CpuId = CpuId(0);
+
+fn lock(host: &mut Host, vcpu: VcpuId, state: LockState) {
+    host.input(Input::Lock { vcpu, state });
+}
+
+fn holding(host: &Host) -> LockState {
+    LockState::Holding { since: host.now }
+}
+
+#[test]
+fn who_leaves_gets_grace_and_who_stays_needs_none() {
+    let mut host = Host::new(1, "pinned:quantum=10ms+smart:grace=150us");
+    host.arrive(1);
+    assert_eq!(host.switches.last().unwrap().grace_ns, 0);
+    host.arrive(1);
+    host.run_until(10 * MS);
+    assert_eq!(host.on_cpus(), [Some((1, 0))]);
+    assert_eq!(host.switches.last().unwrap().grace_ns, 150 * US);
+}
+
+#[test]
+fn a_halted_vcpu_gets_no_grace() {
+    let mut host = Host::new(1, "pinned:quantum=10ms+smart");
+    let first = host.arrive(1);
+    host.arrive(1);
+    host.halt(host.vcpu(first, 0));
+    assert_eq!(host.on_cpus(), [Some((1, 0))]);
+    assert_eq!(host.switches.last().unwrap().grace_ns, 0);
+}
+
+#[test]
+fn grace_is_repaid_at_the_debtors_next_turn() {
+    let mut host = Host::new(1, "pinned:quantum=10ms+smart");
+    let debtor = host.arrive(1);
+    host.arrive(1);
+    host.grace_used_ns = 120 * US;
+    host.run_until(10 * MS);
+    assert_eq!(
+        host.engine.view().vcpu(host.vcpu(debtor, 0)).grace_ns,
+        120 * US
+    );
+    // The debtor's turn begins at 20 ms, and its creditor stays on.
+    host.run_until(20 * MS + 119 * US);
+    assert_eq!(host.on_cpus(), [Some((1, 0))]);
+    let turn = host.engine.view().cpu(CPU).turn.unwrap();
+    assert_eq!(turn.vcpu, host.vcpu(debtor, 0));
+    host.run_until(20 * MS + 120 * US);
+    assert_eq!(host.on_cpus(), [Some((0, 0))]);
+    // The creditor, who left only now, could have left a lock first.
+    assert_eq!(host.switches.last().unwrap().grace_ns, 200 * US);
+    // It is repaid once.
+    host.run_until(40 * MS);
+    assert_eq!(host.on_cpus(), [Some((0, 0))]);
+}
+
+#[test]
+fn a_debt_lapses_when_its_creditor_wants_no_cpu() {
+    let mut host = Host::new(1, "pinned:quantum=10ms+smart");
+    host.arrive(1);
+    let creditor = host.arrive(1);
+    host.grace_used_ns = 120 * US;
+    host.run_until(10 * MS);
+    host.halt(host.vcpu(creditor, 0));
+    assert_eq!(host.on_cpus(), [Some((0, 0))]);
+    host.wake(host.vcpu(creditor, 0));
+    host.run_until(30 * MS);
+    assert_eq!(host.engine.view().cpu(CPU).loan, None);
+    host.run_until(50 * MS);
+    assert_eq!(host.engine.view().cpu(CPU).loan, None);
+}
+
+#[test]
+fn who_owes_much_gets_no_grace() {
+    let mut host = Host::new(2, "pinned:quantum=10ms+smart:grace=500us,debt=200us");
+    let on = |cpus: &str| VmSpec {
+        hard_affinity: cpus.parse().unwrap(),
+        ..VmSpec::new("vm", 1)
+    };
+    let [debtor, creditor, third] = [(); 3].map(|()| host.arrive_as(on("0")));
+    host.grace_used_ns = 300 * US;
+    host.run_until(15 * MS);
+    // The creditor can't be repaid where it is from now on, and waits for nobody.
+    let elsewhere = "1".parse().unwrap();
+    host.input(Input::HardAffinity(host.vcpu(creditor, 0), elsewhere));
+    assert_eq!(host.cpu_of(creditor, 0), Some(CpuId(1)));
+    assert_eq!(host.cpu_of(debtor, 0), None);
+    host.run_until(25 * MS);
+    assert_eq!(host.cpu_of(debtor, 0), Some(CPU));
+    assert_eq!(host.engine.view().cpu(CPU).loan, None);
+    assert_eq!(host.switches.last().unwrap().grace_ns, 500 * US);
+    host.run_until(35 * MS);
+    assert_eq!(host.cpu_of(third, 0), Some(CPU));
+    assert_eq!(host.switches.last().unwrap().grace_ns, 0);
+    // Once it waits for no CPU at all, the debt lapses.
+    host.halt(host.vcpu(creditor, 0));
+    host.run_until(45 * MS);
+    host.run_until(55 * MS);
+    assert_eq!(host.switches.last().unwrap().grace_ns, 500 * US);
+}
+
+#[test]
+fn debts_to_a_vm_that_has_left_are_not_paid_to_its_numbers_heir() {
+    let mut host = Host::new(1, "pinned:quantum=10ms+smart");
+    host.arrive(1);
+    let creditor = host.arrive(1);
+    host.grace_used_ns = 120 * US;
+    host.run_until(10 * MS);
+    host.leave(creditor);
+    let heir = host.arrive(1);
+    assert_eq!(heir, creditor);
+    for quantum in 2..6 {
+        host.run_until(quantum * 10 * MS);
+        assert_eq!(host.engine.view().cpu(CPU).loan, None);
+    }
+}
+
+/// Two CPUs: vm0's vCPUs on one each, vm1's only one with vm0's first. vm0's first holds a lock and
+/// has lost its CPU to vm1; its second runs.
+fn stranded() -> (Host, VcpuId, VcpuId) {
+    let mut host = Host::new(2, "pinned:quantum=10ms+smart");
+    let vm = host.arrive(2);
+    host.arrive(1);
+    let (holder, waiter) = (host.vcpu(vm, 0), host.vcpu(vm, 1));
+    let state = holding(&host);
+    lock(&mut host, holder, state);
+    host.run_until(10 * MS);
+    assert_eq!(host.on_cpus(), [Some((1, 0)), Some((0, 1))]);
+    (host, holder, waiter)
+}
+
+#[test]
+fn a_sibling_that_spins_makes_way_for_a_stranded_holder() {
+    let (mut host, holder, waiter) = stranded();
+    lock(&mut host, waiter, LockState::Waiting);
+    assert_eq!(host.on_cpus(), [Some((1, 0)), Some((0, 0))]);
+    // The turn is still the waiter's.
+    assert_eq!(host.engine.view().vcpu(waiter).turn, Some(CpuId(1)));
+    host.run_until(host.now + 30 * US);
+    lock(&mut host, holder, LockState::Free);
+    assert_eq!(host.on_cpus(), [Some((1, 0)), Some((0, 1))]);
+}
+
+#[test]
+fn a_boost_ends_and_the_pair_rests() {
+    let (mut host, holder, waiter) = stranded();
+    let start = host.now;
+    lock(&mut host, waiter, LockState::Waiting);
+    host.run_until(start + 100 * US);
+    assert_eq!(host.on_cpus(), [Some((1, 0)), Some((0, 1))]);
+    // Asked again, it does not do it again so soon.
+    lock(&mut host, waiter, LockState::Waiting);
+    host.run_until(start + 6 * MS - 1);
+    assert_eq!(host.on_cpus(), [Some((1, 0)), Some((0, 1))]);
+    // A scan finds that the pause is over.
+    host.run_until(start + 6 * MS);
+    assert_eq!(host.on_cpus(), [Some((1, 0)), Some((0, 0))]);
+    assert!(host.engine.view().vcpu(holder).loan.is_some());
+}
+
+#[test]
+fn a_holder_that_loses_its_cpu_while_a_sibling_spins_is_boosted_at_once() {
+    let mut host = Host::new(2, "pinned:quantum=10ms+smart");
+    let vm = host.arrive(2);
+    host.arrive(1);
+    let state = holding(&host);
+    let (holder, waiter) = (host.vcpu(vm, 0), host.vcpu(vm, 1));
+    lock(&mut host, holder, state);
+    lock(&mut host, waiter, LockState::Waiting);
+    assert_eq!(host.on_cpus(), [Some((0, 0)), Some((0, 1))]);
+    host.run_until(10 * MS);
+    assert_eq!(host.on_cpus(), [Some((1, 0)), Some((0, 0))]);
+}
+
+#[test]
+fn no_ticks_without_stranded_holders() {
+    let mut host = Host::new(1, "pinned:quantum=1s+smart");
+    host.arrive(1);
+    assert_eq!(host.engine.next_deadline(), Some(1000 * MS));
+    let (mut host, holder, _) = stranded();
+    assert_eq!(host.engine.next_deadline(), Some(11 * MS));
+    lock(&mut host, holder, LockState::Free);
+    host.run_until(11 * MS);
+    assert_eq!(host.engine.next_deadline(), Some(20 * MS));
+}
