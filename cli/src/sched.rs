@@ -129,7 +129,7 @@ fn describe_for_people(out: &mut String, entry: &Entry, width: usize) {
     for param in entry.params {
         let set = format!("{}={}", param.name, param.kind.default_text());
         paragraph(out, &set, 6, width);
-        let meaning = format!("{}; {}", param.meaning, param.kind.expected());
+        let meaning = format!("{}. Takes {}.", param.meaning, param.kind.expected());
         paragraph(out, &meaning, 10, width);
     }
 }

@@ -1,4 +1,4 @@
-//! Fuzz targets: everything that parses what a guest or a file says.
+//! Fuzz targets: everything that parses what a guest, a file or a person says.
 //!
 //! Problem: no input may make muster panic, hang, allocate without bound or touch what it was not
 //! given. Tests of known mistakes do not find the unknown ones.
@@ -20,6 +20,7 @@ mod memory_disk;
 pub mod mmio;
 pub mod mutation;
 mod ring;
+pub mod scheduling;
 
 /// A fuzz target.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +40,7 @@ impl Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 9] = [
     Target::new("block_request", block::run, block::seeds),
     Target::new("cmdline", command_line::run, command_line::seeds),
     Target::new(
@@ -49,5 +50,20 @@ pub const TARGETS: [Target; 6] = [
     ),
     Target::new("initrd_load", initrd::run, initrd::seeds),
     Target::new("kernel_load", kernel::run, kernel::seeds),
+    Target::new(
+        "policy_spec",
+        scheduling::run_policy,
+        scheduling::policy_seeds,
+    ),
+    Target::new(
+        "scenario",
+        scheduling::run_scenario,
+        scheduling::scenario_seeds,
+    ),
+    Target::new(
+        "topology",
+        scheduling::run_topology,
+        scheduling::topology_seeds,
+    ),
     Target::new("virtio_mmio", mmio::run, mmio::seeds),
 ];

@@ -68,5 +68,8 @@ smoke_tests! {
     disk_spec
     initrd_load
     kernel_load
+    policy_spec
+    scenario
+    topology
     virtio_mmio
 }

@@ -15,7 +15,8 @@ fn every_policy_and_parameter_is_listed_and_fits() {
         for param in entry.params {
             let set = format!("{}={}", param.name, param.kind.default_text());
             assert!(words.contains(&set), "{set}");
-            assert!(words.contains(param.meaning) && words.contains(&param.kind.expected()));
+            let meaning = format!("{}. Takes {}.", param.meaning, param.kind.expected());
+            assert!(words.contains(&meaning), "{meaning}");
         }
     }
 }

@@ -1,0 +1,4 @@
+//! Values of `--policy`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| muster_tests::fuzz::scheduling::run_policy(input));

@@ -1,0 +1,4 @@
+//! Topologies in scenario files.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| muster_tests::fuzz::scheduling::run_topology(input));
