@@ -15,14 +15,23 @@
 mod example;
 mod fields;
 pub mod gantt;
+mod guest;
 pub mod html;
+mod machine;
 pub mod palette;
 pub mod perfetto;
+mod queue;
+mod random;
 pub mod record;
+mod recorder;
 pub mod report;
+mod run;
 pub mod scenario;
 pub mod shipped;
 pub mod svg;
+mod sync;
 pub mod table;
 
+pub use record::{Keep, Recording};
+pub use run::{RunError, run};
 pub use scenario::{Scenario, ScenarioError};

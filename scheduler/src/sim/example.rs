@@ -12,10 +12,12 @@ pub fn recording(policy: &str, cpus: u32, duration_ns: Nanos) -> Recording {
         policy: policy.to_owned(),
         seed: 1,
         cpus,
+        warm_up_ns: 0,
         duration_ns,
         cpu_totals: CpuTotals::default(),
         vms: Vec::new(),
         spans: Vec::new(),
+        spans_lost: 0,
         marks: Vec::new(),
         runstates: Vec::new(),
         decisions: 0,
@@ -41,6 +43,7 @@ pub fn vm(name: &str, vcpus: u32, duration_ns: Nanos) -> VmOutcome {
         holder_preemptions: 0,
         migrations: 0,
         skew_max_ns: 0,
+        wakes: 0,
         wake_latencies_ns: Vec::new(),
     }
 }

@@ -4,6 +4,18 @@ use serde::Serialize;
 
 use crate::{CpuId, Level, Nanos, RunTimes, Runstate};
 
+/// What is to be kept of a run beside its totals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing.
+    Totals,
+    /// Spans, up to [`SPANS_MAX`], and marks.
+    Spans,
+}
+
+/// The most spans that are kept; of marks as many.
+pub const SPANS_MAX: usize = 4_000_000;
+
 /// A vCPU, by its VM's place in the recording and its number within the VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct VcpuRef {
@@ -123,7 +135,7 @@ pub struct Mark {
     pub kind: MarkKind,
 }
 
-/// What a VM got out of a run.
+/// What a VM got out of a run, warm-up not counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VmOutcome {
     /// Its name.
@@ -152,7 +164,9 @@ pub struct VmOutcome {
     pub migrations: u64,
     /// The largest lead of a vCPU over its slowest runnable sibling.
     pub skew_max_ns: Nanos,
-    /// From waking to running, sorted.
+    /// How often a vCPU was woken.
+    pub wakes: u64,
+    /// From waking to running, sorted: of all wakes, or a random choice where there are very many.
     #[serde(skip)]
     pub wake_latencies_ns: Vec<Nanos>,
 }
@@ -168,7 +182,10 @@ pub struct Recording {
     pub seed: u64,
     /// How many CPUs the host has.
     pub cpus: u32,
-    /// How long it ran.
+    /// How long it ran before measuring began. Spans and marks cover this too, and all times count
+    /// from its beginning; totals cover only what follows.
+    pub warm_up_ns: Nanos,
+    /// How long it was measured.
     pub duration_ns: Nanos,
     /// What the CPUs did beside the VMs' work.
     pub cpu_totals: CpuTotals,
@@ -176,6 +193,8 @@ pub struct Recording {
     pub vms: Vec<VmOutcome>,
     /// What every CPU did, by start, ties by CPU. Empty if spans were not asked for.
     pub spans: Vec<Span>,
+    /// Spans that were not kept because there were too many.
+    pub spans_lost: u64,
     /// What happened at moments, in order. Empty if spans were not asked for.
     pub marks: Vec<Mark>,
     /// Every vCPU's runstates from its arrival on, in order. Empty if spans were not asked for.
@@ -184,6 +203,7 @@ pub struct Recording {
     pub decisions: u64,
     /// Simulated events.
     pub events: u64,
-    /// Covers every span and mark in order, kept or not: equal hashes, equal runs.
+    /// Covers every span, and every mark but those of loans, in order, kept or not: equal hashes,
+    /// equal runs.
     pub hash: u64,
 }

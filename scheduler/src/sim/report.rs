@@ -205,10 +205,11 @@ fn vm_row(vm: &VmOutcome, recording: &Recording, before: Option<f64>) -> VmRow {
     }
 }
 
-/// How long a VM was there.
+/// How long a VM was there while it was measured.
 fn presence(vm: &VmOutcome, recording: &Recording) -> Nanos {
-    let end = vm.left_ns.unwrap_or(recording.duration_ns);
-    end.saturating_sub(vm.arrived_ns)
+    let begin = vm.arrived_ns.max(recording.warm_up_ns);
+    let end = recording.warm_up_ns + recording.duration_ns;
+    vm.left_ns.unwrap_or(end).saturating_sub(begin)
 }
 
 fn throughput(vm: &VmOutcome, recording: &Recording) -> f64 {

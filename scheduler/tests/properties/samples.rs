@@ -30,10 +30,12 @@ impl Sample {
                 policy: String::new(),
                 seed: 0,
                 cpus,
+                warm_up_ns: 0,
                 duration_ns,
                 cpu_totals: CpuTotals::default(),
                 vms: Vec::new(),
                 spans: Vec::new(),
+                spans_lost: 0,
                 marks: Vec::new(),
                 runstates: Vec::new(),
                 decisions: 0,
@@ -66,6 +68,7 @@ impl Sample {
             holder_preemptions: 0,
             migrations: 0,
             skew_max_ns: 0,
+            wakes: 0,
             wake_latencies_ns: Vec::new(),
         });
         self.facts.vms.push(VmFacts {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::US;
 use crate::vm::WEIGHT_DEFAULT;
 
 const SMALLEST: &str = "name = \"x\"\n[[vm]]\n";
