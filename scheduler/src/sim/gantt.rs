@@ -50,8 +50,10 @@ pub struct GanttSpec {
     pub number: usize,
 }
 
-/// The most cells that are drawn one by one.
-const CELLS_MAX: usize = 20_000;
+/// The most cells that are drawn one by one: with more, most are narrower than a pixel.
+const CELLS_MAX: usize = 4_000;
+/// The most columns, over all lanes.
+const COLUMNS_MAX: Nanos = 20_000;
 
 /// What a cell shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -152,11 +152,7 @@ fn policy_row(recording: &Recording, baseline: &Recording) -> PolicyRow {
     let (switching, held) = (part(totals.switch_ns), part(totals.held_ns));
     let stolen = part(totals.stolen_ns);
     let busy = useful + spinning + refilling + switching + held + stolen;
-    let mut wakes: Vec<Nanos> = Vec::new();
-    for vm in vms {
-        wakes.extend(&vm.wake_latencies_ns);
-    }
-    wakes.sort_unstable();
+    let wakes = wakes(vms);
     PolicyRow {
         policy: recording.policy.clone(),
         speed_up: geometric_mean(rows.iter().filter_map(|row| row.ratio)),
@@ -229,10 +225,28 @@ fn geometric_mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     (count > 0).then(|| libm::exp(logs / f64::from(count)))
 }
 
+/// All VMs' wake-up latencies in order, each with how many it stands for: of many wakes only a random
+/// choice is kept. In thousandths.
+fn wakes(vms: &[VmOutcome]) -> Vec<(Nanos, u128)> {
+    let mut wakes = Vec::new();
+    for vm in vms {
+        let kept = vm.wake_latencies_ns.len() as u128;
+        let latencies = vm.wake_latencies_ns.iter();
+        wakes.extend(latencies.map(|&latency| (latency, u128::from(vm.wakes) * 1000 / kept)));
+    }
+    wakes.sort_unstable();
+    wakes
+}
+
 /// The smallest of sorted values that `percent` of them don't exceed.
-fn percentile(sorted: &[Nanos], percent: usize) -> Option<Nanos> {
-    let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.checked_sub(1)?).copied()
+fn percentile(sorted: &[(Nanos, u128)], percent: u128) -> Option<Nanos> {
+    let all: u128 = sorted.iter().map(|(_, weight)| weight).sum();
+    let mut below = 0;
+    let found = sorted.iter().find(|(_, weight)| {
+        below += weight;
+        below * 100 >= all * percent
+    });
+    found.map(|(value, _)| *value)
 }
 
 /// See the module's head. `None` if no VM wanted any time.

@@ -1,6 +1,6 @@
 //! From spans to cells.
 
-use super::{Cell, Look, Window};
+use super::{COLUMNS_MAX, Cell, Look, Window};
 use crate::Nanos;
 use crate::sim::record::Recording;
 
@@ -34,7 +34,7 @@ pub(super) fn cells(recording: &Recording, window: Window, max: usize) -> Cells 
         let columns = None;
         return Cells { cells, columns };
     }
-    let per_lane = (max as Nanos / Nanos::from(recording.cpus).max(1)).clamp(1, 1000);
+    let per_lane = (COLUMNS_MAX / Nanos::from(recording.cpus).max(1)).clamp(1, 1000);
     let column_ns = window.length_ns().div_ceil(per_lane);
     let columns = Some((column_ns, cells.len()));
     let cells = merge(&cells, window, column_ns);

@@ -61,9 +61,12 @@ pub(super) fn draw(
     let bottom = layout.bottom();
     let mut inner = String::new();
     layout.lanes(&mut inner);
+    // Without seams between neighbours.
+    inner.push_str("<g shape-rendering=\"crispEdges\">\n");
     for cell in &cells.cells {
         layout.cell(cell, &mut inner);
     }
+    inner.push_str("</g>\n");
     layout.axis(&mut inner);
     layout.slots(&mut inner);
     layout.names(&cells.cells, &mut inner);
@@ -147,6 +150,7 @@ impl Layout<'_> {
     fn facts(&self) -> String {
         let Recording {
             cpus,
+            warm_up_ns,
             duration_ns,
             seed,
             cpu_totals,
@@ -156,10 +160,10 @@ impl Layout<'_> {
         let all = u128::from(*cpus) * u128::from(*duration_ns);
         let per_mille = u128::from(cpu_totals.hole_ns) * 1000 / all.max(1);
         format!(
-            "{cpus} CPUs, {} to {} ms of {} ms, seed {seed}; in the whole run holes took {}.{} % of the CPUs' time",
+            "{cpus} CPUs, {} to {} ms of {} ms, seed {seed}; of what was measured, holes took {}.{} % of the CPUs' time",
             milliseconds(window.from_ns),
             milliseconds(window.to_ns),
-            milliseconds(*duration_ns),
+            milliseconds(warm_up_ns + duration_ns),
             per_mille / 10,
             per_mille % 10,
         )
@@ -465,6 +469,14 @@ impl Layout<'_> {
             );
             text(out, "ink", x + 26, y, "font-size=\"12\"", &meaning);
             x += width;
+        }
+        if self.recording.spans_lost > 0 {
+            y += 22;
+            let lost = self.recording.spans_lost;
+            let note = format!(
+                "The last {lost} spans of the run were not kept: what looks idle at the end may not be."
+            );
+            text(out, "marktext", LEFT, y, "font-size=\"12\"", &note);
         }
         if let Some((column_ns, spans)) = cells.columns {
             y += 22;

@@ -138,6 +138,14 @@ fn a_picture_of_1024_busy_cpus_stays_small() {
 }
 
 #[test]
+fn a_run_whose_spans_were_not_all_kept_says_so() {
+    let mut recording = example::gangs();
+    assert!(!chart(&recording, 0, 60).contains("not kept"));
+    recording.spans_lost = 12;
+    assert!(chart(&recording, 0, 60).contains("The last 12 spans of the run were not kept"));
+}
+
+#[test]
 fn an_empty_run_is_a_picture_of_holes() {
     let text = chart(&example::recording("linux", 2, MS), 0, 1);
     assert!(text.contains("CPU 1") && text.contains("idle: a hole"));

@@ -126,12 +126,21 @@ fn percentiles_are_of_all_vms_together() {
     let mut recording = shared("x", [1, 1]);
     recording.vms[0].wake_latencies_ns = (1..=50).map(|us| us * US).collect();
     recording.vms[1].wake_latencies_ns = (51..=100).map(|us| us * US).collect();
-    let row = row(recording);
+    (recording.vms[0].wakes, recording.vms[1].wakes) = (50, 50);
+    let mut uneven = recording.clone();
+    let even = row(recording);
     assert_eq!(
-        (row.wake_p50_ns, row.wake_p99_ns),
+        (even.wake_p50_ns, even.wake_p99_ns),
         (Some(50 * US), Some(99 * US))
     );
-    assert_eq!(percentile(&[7], 50), Some(7));
+    // Of the first VM's wakes only every hundredth was kept.
+    uneven.vms[0].wakes = 5000;
+    let uneven = row(uneven);
+    assert_eq!(
+        (uneven.wake_p50_ns, uneven.wake_p99_ns),
+        (Some(26 * US), Some(50 * US))
+    );
+    assert_eq!(percentile(&[(7, 1)], 50), Some(7));
     assert_eq!(percentile(&[], 50), None);
 }
 
