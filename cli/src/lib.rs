@@ -14,9 +14,13 @@ mod log;
 mod output;
 pub mod run;
 pub mod sched;
+pub mod sim;
+mod whole_file;
 
 /// The exit status when muster itself failed.
 pub const FAILURE: u8 = 1;
+/// The exit status when what the user asked for makes no sense.
+pub const USAGE: u8 = 2;
 
 /// Launch Linux guests on KVM.
 #[derive(Debug, Parser)]
@@ -45,7 +49,14 @@ pub enum Command {
     Doctor(doctor::DoctorArgs),
     /// Tell about scheduling
     Sched(sched::SchedArgs),
+    /// Simulate a host
+    Sim(sim::SimArgs),
 }
+
+/// What the user asked for makes no sense: status 2, as for any wrong command line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(String);
 
 /// Parses a command line, the program's name first. Never ends the process.
 pub fn parse<I>(arguments: I) -> Result<Arguments, clap::Error>
@@ -67,7 +78,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Nobody may be left to read it.
             let _ = writeln!(io::stderr(), "muster: {error:#}");
-            ExitCode::from(FAILURE)
+            ExitCode::from(if error.is::<UsageError>() {
+                USAGE
+            } else {
+                FAILURE
+            })
         }
     }
 }
@@ -78,5 +93,6 @@ fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Sched(args) => sched::run(args),
+        Command::Sim(args) => sim::run(args),
     }
 }
