@@ -92,7 +92,7 @@ fn text(disk: &DiskSpec) -> Vec<u8> {
 
 /// Command lines with every option.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let lines: [&[&str]; 9] = [
+    let lines: [&[&str]; 11] = [
         &["run", "--kernel", "vmlinuz"],
         &[
             "run",
@@ -137,6 +137,19 @@ pub fn seeds() -> Vec<Vec<u8>> {
         ],
         &["run", "--help"],
         &["doctor", "--json"],
+        &["sched", "policies", "--json"],
+        &[
+            "sim",
+            "sched",
+            "x.toml",
+            "--policy=gang:quantum=20ms,backfill+smart",
+            "--seed",
+            "7",
+            "--from=1ms",
+            "--to=2s",
+            "--svg",
+            "x",
+        ],
         &["--version"],
     ];
     lines
@@ -169,7 +182,9 @@ mod tests {
         let machines: Vec<_> = seeds().iter().map(is_machine).collect();
         assert_eq!(
             machines,
-            [true, true, true, true, true, true, false, false, false]
+            [
+                true, true, true, true, true, true, false, false, false, false, false
+            ]
         );
         let disks: Vec<_> = disk_seeds()
             .iter()

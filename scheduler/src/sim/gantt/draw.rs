@@ -481,7 +481,7 @@ impl Layout<'_> {
         if let Some((column_ns, spans)) = cells.columns {
             y += 22;
             let note = format!(
-                "{spans} spans are too many to draw: every {} show what took most of that time. Draw a shorter window for more.",
+                "{spans} spans are too many to draw: every {} shows what took most of it. Draw a shorter window for more.",
                 format_duration(column_ns)
             );
             text(out, "marktext", LEFT, y, "font-size=\"12\"", &note);

@@ -108,7 +108,7 @@ fn too_many_spans_are_merged_and_the_picture_says_so() {
     assert_eq!(merged.cells[0].look.activity, Activity::Work);
     let text = chart(&recording, 0, 1000);
     assert!(
-        text.contains("2000000 spans are too many to draw: every 1ms show"),
+        text.contains("2000000 spans are too many to draw: every 1ms shows"),
         "{text}"
     );
     assert!(text.len() < 20_000);
