@@ -3,6 +3,7 @@
 mod boot;
 mod overhead;
 mod results;
+mod sim;
 mod table;
 
 use clap::{Args, Subcommand};
@@ -20,6 +21,7 @@ pub struct BenchArgs {
 enum Bench {
     Boot(boot::BootArgs),
     Overhead(overhead::OverheadArgs),
+    Sim(sim::SimArgs),
 }
 
 /// Runs the task.
@@ -27,5 +29,6 @@ pub fn run(args: &BenchArgs) -> TaskResult {
     match &args.bench {
         Bench::Boot(args) => boot::run(args),
         Bench::Overhead(args) => overhead::run(args),
+        Bench::Sim(args) => sim::run(args),
     }
 }
