@@ -34,7 +34,7 @@ docs/simulator.md. What there is for --policy: muster sched policies.
 
 Examples:
   muster sim sched --list
-  muster sim sched gang-figure --svg gang.svg
+  muster sim sched gang-matrix --svg gang.svg
   muster sim sched my.toml --policy gang:quantum=20ms --policy affinity --seed 7 --html out.html
   muster sim sched my.toml --trace out.json     open it with https://ui.perfetto.dev
 

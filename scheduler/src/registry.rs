@@ -133,7 +133,19 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         name: "pinned",
         summary: "every vCPU has one CPU for ever; those that share one take turns",
-        params: &[QUANTUM_10],
+        params: &[
+            QUANTUM_10,
+            Param {
+                name: "vary",
+                kind: Kind::Count {
+                    default: 0,
+                    min: 0,
+                    max: 100,
+                    unit: "percent",
+                },
+                meaning: "by how much turns are shorter or longer at most, by chance",
+            },
+        ],
         role: Role::Base(|args, host| Box::new(Pinned::new(args, host))),
         default_base: None,
     },

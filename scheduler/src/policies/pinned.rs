@@ -4,11 +4,16 @@
 //! nothing is decided.
 //!
 //! Approach: vCPU `i` of a VM goes to the `i`-th CPU that it may use, counted on from where the VM
-//! before it ended. vCPUs that share a CPU take turns of one quantum.
+//! before it ended. vCPUs that share a CPU take turns of one quantum. CPUs that began together stay in
+//! phase for ever, which no real ones do: with `vary` turns differ by chance, so that phases become
+//! independent of each other.
 //!
 //! Source: the "null" scheduler of Xen, with round robin where it would refuse.
 
 use std::collections::VecDeque;
+
+use rand_core::{Rng as _, SeedableRng as _};
+use rand_xoshiro::SplitMix64;
 
 use crate::policy::{Claims, Event, Policy};
 use crate::registry::Args;
@@ -18,6 +23,9 @@ use crate::{CpuId, Nanos, Plan, Topology, VcpuId, View};
 #[derive(Debug)]
 pub struct Pinned {
     quantum_ns: Nanos,
+    /// By how much a turn is shorter or longer at most.
+    vary_ns: Nanos,
+    random: SplitMix64,
     /// Per CPU: whose turn it is.
     running: Vec<Option<VcpuId>>,
     /// Per CPU: who waits for a turn, first come first served.
@@ -29,10 +37,13 @@ pub struct Pinned {
 }
 
 impl Pinned {
-    /// From `pinned:quantum=`.
+    /// From `pinned:quantum=,vary=`.
     pub fn new(args: &Args, topology: &Topology) -> Self {
+        let quantum_ns = args.duration("quantum");
         Self {
-            quantum_ns: args.duration("quantum"),
+            quantum_ns,
+            vary_ns: quantum_ns * args.count("vary") / 100,
+            random: SplitMix64::seed_from_u64(1),
             running: vec![None; topology.cpu_count()],
             queues: vec![VecDeque::new(); topology.cpu_count()],
             homes: Vec::new(),
@@ -73,6 +84,15 @@ impl Pinned {
         }
     }
 
+    /// How long the next turn is, at least a hundredth of a quantum.
+    fn draw_turn(&mut self) -> Nanos {
+        if self.vary_ns == 0 {
+            return self.quantum_ns;
+        }
+        let drawn = self.random.next_u64() % (2 * self.vary_ns + 1);
+        (self.quantum_ns - self.vary_ns + drawn).max(self.quantum_ns / 100)
+    }
+
     /// Gives a free CPU to the first in its queue.
     fn dispatch(&mut self, now: Nanos, cpu: CpuId, plan: &mut Plan) {
         if self.running[cpu.index()].is_some() {
@@ -82,7 +102,7 @@ impl Pinned {
             Some(vcpu) => {
                 self.running[cpu.index()] = Some(vcpu);
                 plan.because("next in its CPU's queue");
-                plan.run(cpu, vcpu, Some(now + self.quantum_ns));
+                plan.run(cpu, vcpu, Some(now + self.draw_turn()));
             }
             None => plan.because("nobody waits here").idle(cpu),
         }

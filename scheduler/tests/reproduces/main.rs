@@ -1,0 +1,10 @@
+//! What textbook and literature say must come out of the shipped scenarios.
+//!
+//! Each scenario's text says what that is, where it is from, and with which tolerance.
+
+mod barriers;
+mod harmless;
+mod locks;
+mod phases;
+mod shipped;
+mod textbook;
