@@ -304,4 +304,6 @@ impl<'a> Run<'a> {
 }
 
 #[cfg(test)]
+mod rough_tests;
+#[cfg(test)]
 mod tests;
