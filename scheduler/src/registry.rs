@@ -334,7 +334,7 @@ pub const ENTRIES: &[Entry] = &[
             },
         ],
         role: Role::Layer(|args, _, inner| Box::new(Relaxed::new(args, inner))),
-        default_base: Some("pinned"),
+        default_base: Some("affinity"),
     },
     Entry {
         name: "smart",
@@ -370,7 +370,7 @@ pub const ENTRIES: &[Entry] = &[
             ),
         ],
         role: Role::Layer(|args, _, inner| Box::new(Smart::new(args, inner))),
-        default_base: Some("pinned"),
+        default_base: Some("affinity"),
     },
 ];
 

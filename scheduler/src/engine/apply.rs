@@ -289,13 +289,15 @@ impl Engine {
     }
 
     fn undo(&mut self) {
-        let journal = std::mem::take(&mut self.journal.cpus);
+        let mut journal = std::mem::take(&mut self.journal.cpus);
+        // Of a CPU that is there twice, the oldest state counts. (The sort keeps their order.)
+        journal.sort_by_key(|&(cpu, ..)| cpu);
+        journal.dedup_by_key(|&mut (cpu, ..)| cpu);
         for &(cpu, ..) in &journal {
             self.set_loan(cpu, None);
             self.set_turn(cpu, None);
         }
-        // A CPU that is there twice gets its oldest state last.
-        for &(cpu, turn, loan) in journal.iter().rev() {
+        for &(cpu, turn, loan) in &journal {
             self.set_turn(cpu, turn);
             self.set_loan(cpu, loan);
         }
@@ -317,7 +319,8 @@ impl Engine {
         }
         if let Some(new) = turn {
             self.view.vcpu_mut(new.vcpu).turn = Some(cpu);
-            if let Some(until) = new.until {
+            // One that has ended already, and comes back because a plan is refused, is over.
+            if let Some(until) = new.until.filter(|&until| until > self.now) {
                 self.deadlines.insert((until, Deadline::SliceEnd(cpu)));
             }
         }

@@ -16,6 +16,8 @@ pub(super) struct Account {
     running: u64,
     /// When it will be used up if nothing changes.
     used_at: Option<Nanos>,
+    /// It is used up. Who is not off its CPU yet is over the cap.
+    spent: bool,
 }
 
 impl Engine {
@@ -27,15 +29,18 @@ impl Engine {
             return;
         };
         let refill_at = self.now + CAP_PERIOD;
+        let vcpus = self.view.vm(vm).vcpus();
+        let running = vcpus.filter(|&vcpu| self.view.vcpu(vcpu).runstate() == Runstate::Running);
         self.caps[vm.index()] = Some(Account {
             refill_at,
             left_ns: CAP_PERIOD * Nanos::from(percent) / 100,
             counted_at: self.now,
-            running: 0,
+            running: running.count() as u64,
             used_at: None,
+            spent: false,
         });
         self.deadlines.insert((refill_at, Deadline::CapRefill(vm)));
-        self.recount_cap(vm);
+        self.expect_use(vm);
     }
 
     /// Forgets an account and its deadlines.
@@ -49,39 +54,45 @@ impl Engine {
         }
     }
 
-    pub(super) fn refill_cap(&mut self, vm: VmId) {
-        self.start_cap(vm);
-    }
-
-    /// The number of vCPUs that use up the account may have changed.
-    pub(super) fn recount_cap(&mut self, vm: VmId) {
-        let Some(mut account) = self.caps[vm.index()] else {
+    /// A vCPU has begun or ceased to use up the account, unless `ran` and `runs` are the same.
+    pub(super) fn count_for_cap(&mut self, vm: VmId, ran: bool, runs: bool) {
+        if ran == runs {
+            return;
+        }
+        let now = self.now;
+        let Some(account) = self.caps[vm.index()].as_mut() else {
             return;
         };
-        let used = account.running * (self.now - account.counted_at);
+        let used = account.running * (now - account.counted_at);
         account.left_ns = account.left_ns.saturating_sub(used);
-        account.counted_at = self.now;
-        let vcpus = self.view.vm(vm).vcpus();
-        let running = vcpus.filter(|&vcpu| self.view.vcpu(vcpu).runstate() == Runstate::Running);
-        account.running = running.count() as u64;
-        let used_at = (account.running > 0)
+        account.counted_at = now;
+        account.running = account.running + u64::from(runs) - u64::from(ran);
+        self.expect_use(vm);
+    }
+
+    /// Works out when a VM's account will be used up.
+    fn expect_use(&mut self, vm: VmId) {
+        let Some(account) = self.caps[vm.index()].as_mut() else {
+            return;
+        };
+        let used_at = (account.running > 0 && !account.spent)
             .then(|| self.now + account.left_ns.div_ceil(account.running))
             .filter(|&at| at < account.refill_at);
-        if used_at != account.used_at {
-            if let Some(at) = account.used_at {
+        let before = std::mem::replace(&mut account.used_at, used_at);
+        if used_at != before {
+            if let Some(at) = before {
                 self.deadlines.remove(&(at, Deadline::CapUsed(vm)));
             }
             if let Some(at) = used_at {
                 self.deadlines.insert((at, Deadline::CapUsed(vm)));
             }
-            account.used_at = used_at;
         }
-        self.caps[vm.index()] = Some(account);
     }
 
     pub(super) fn throttle(&mut self, vm: VmId) {
         if let Some(account) = self.caps[vm.index()].as_mut() {
             account.used_at = None;
+            account.spent = true;
         }
         self.set_throttled(vm, true);
     }

@@ -4,7 +4,8 @@
 //! that is wider than its CPUs becomes several gangs: as many vCPUs as can run together, from the
 //! highest number down, until a narrower rest is left, which goes first.
 
-use super::{Engine, grow};
+use super::Engine;
+use super::vms::grow;
 use crate::view::UnitView;
 use crate::{CpuId, CpuSet, Granularity, UnitId, VcpuId, VmId};
 
