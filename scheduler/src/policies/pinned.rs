@@ -34,6 +34,8 @@ pub struct Pinned {
     homes: Vec<Option<CpuId>>,
     /// Where the next VM begins.
     next: usize,
+    /// The [`View::revision`] that `homes` follow.
+    revision: u64,
 }
 
 impl Pinned {
@@ -48,15 +50,13 @@ impl Pinned {
             queues: vec![VecDeque::new(); topology.cpu_count()],
             homes: Vec::new(),
             next: 0,
+            revision: 0,
         }
     }
 
     /// Gives a vCPU its home, and a place in the queue there if it can run.
     fn settle(&mut self, vcpu: VcpuId, view: &View) {
         let allowed: Vec<CpuId> = view.preferred(vcpu).iter().collect();
-        if self.homes.len() < view.vcpu_ids() {
-            self.homes.resize(view.vcpu_ids(), None);
-        }
         self.homes[vcpu.index()] = if allowed.is_empty() {
             None
         } else {
@@ -69,14 +69,19 @@ impl Pinned {
     }
 
     fn enqueue(&mut self, vcpu: VcpuId) {
-        if let Some(home) = self.homes[vcpu.index()] {
-            self.queues[home.index()].push_back(vcpu);
+        let Some(home) = self.homes[vcpu.index()] else {
+            return;
+        };
+        let queue = &mut self.queues[home.index()];
+        // Who was given a new home waits there before it is told that it was woken.
+        if self.running[home.index()] != Some(vcpu) && !queue.contains(&vcpu) {
+            queue.push_back(vcpu);
         }
     }
 
     /// A vCPU no longer wants its CPU.
     fn withdraw(&mut self, vcpu: VcpuId) {
-        if let Some(home) = self.homes.get(vcpu.index()).copied().flatten() {
+        if let Some(home) = self.homes[vcpu.index()] {
             self.queues[home.index()].retain(|&waiting| waiting != vcpu);
             if self.running[home.index()] == Some(vcpu) {
                 self.running[home.index()] = None;
@@ -119,17 +124,13 @@ impl Policy for Pinned {
     }
 
     fn on_event(&mut self, now: Nanos, event: &Event, view: &View, plan: &mut Plan) {
+        self.homes.resize(view.vcpu_ids(), None);
+        // The view may show a change that will be told only after this event.
+        if self.revision != view.revision() {
+            self.revision = view.revision();
+            self.resettle(now, view, plan);
+        }
         match *event {
-            Event::Arrive { vm } => {
-                for vcpu in view.vm(vm).vcpus() {
-                    self.settle(vcpu, view);
-                }
-                for cpu in view.online().iter() {
-                    if !self.queues[cpu.index()].is_empty() {
-                        self.dispatch(now, cpu, plan);
-                    }
-                }
-            }
             Event::Leave { vm } => {
                 for vcpu in view.vm(vm).vcpus() {
                     self.withdraw(vcpu);
@@ -157,14 +158,18 @@ impl Policy for Pinned {
                 self.dispatch(now, cpu, plan);
             }
             Event::Idle { cpu } => self.dispatch(now, cpu, plan),
-            Event::Offline { .. } | Event::Changed { .. } => self.resettle(now, view, plan),
-            Event::Tick | Event::LockHint { .. } => {}
+            // All that they tell was in the view.
+            Event::Arrive { .. }
+            | Event::Offline { .. }
+            | Event::Changed { .. }
+            | Event::Tick
+            | Event::LockHint { .. } => {}
         }
     }
 }
 
 impl Pinned {
-    /// vCPUs whose home is forbidden to them now get another.
+    /// vCPUs without a home get one, and those whose home is forbidden to them now get another.
     fn resettle(&mut self, now: Nanos, view: &View, plan: &mut Plan) {
         let displaced = view.vcpus().filter(|(vcpu, state)| {
             let home = self.homes[vcpu.index()];
@@ -172,7 +177,7 @@ impl Pinned {
         });
         let displaced: Vec<VcpuId> = displaced.map(|(vcpu, _)| vcpu).collect();
         for vcpu in displaced {
-            let left = self.homes.get(vcpu.index()).copied().flatten();
+            let left = self.homes[vcpu.index()];
             self.withdraw(vcpu);
             self.settle(vcpu, view);
             if let Some(left) = left.filter(|&left| view.online().contains(left)) {
@@ -184,3 +189,6 @@ impl Pinned {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
