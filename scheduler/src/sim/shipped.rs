@@ -29,6 +29,12 @@ pub const SHIPPED: &[Shipped] = scenarios![
     "barriers-spin-10ms",
     "barriers-spin-10us",
     "barriers-spin-1ms",
+    "cache-affinity",
+    "cache-quantum",
+    "fair-equal",
+    "fair-halting",
+    "fair-weights",
+    "fair-widths",
     "gang-matrix",
     "harmless",
     "locks-queue",
@@ -41,6 +47,7 @@ pub const SHIPPED: &[Shipped] = scenarios![
     "phases-4",
     "phases-8",
     "ready-queue",
+    "skew",
 ];
 
 /// The scenario of this name.

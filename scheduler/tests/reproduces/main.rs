@@ -3,8 +3,11 @@
 //! Each scenario's text says what that is, where it is from, and with which tolerance.
 
 mod barriers;
+mod caches;
+mod fairness;
 mod harmless;
 mod locks;
 mod phases;
 mod shipped;
+mod skew;
 mod textbook;
