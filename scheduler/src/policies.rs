@@ -2,6 +2,7 @@
 
 pub mod affinity;
 pub mod central;
+pub mod dynamic;
 mod fair_queues;
 pub mod gang;
 mod homes;
@@ -17,6 +18,7 @@ pub mod timeshare;
 
 pub use affinity::Affinity;
 pub use central::Central;
+pub use dynamic::Dynamic;
 pub use gang::Gang;
 pub use hybrid::Hybrid;
 pub use linux::Linux;

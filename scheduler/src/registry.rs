@@ -3,7 +3,9 @@
 //! A new policy is a file in `policies/` and a line in [`ENTRIES`].
 
 use crate::plan::{GRACE_MAX, LOAN_MAX};
-use crate::policies::{Affinity, Central, Gang, Hybrid, Linux, Pinned, Relaxed, Smart, Space};
+use crate::policies::{
+    Affinity, Central, Dynamic, Gang, Hybrid, Linux, Pinned, Relaxed, Smart, Space,
+};
 use crate::{MS, Nanos, Policy, SECOND, Topology, US};
 
 /// A policy that can be chosen.
@@ -187,6 +189,25 @@ pub const ENTRIES: &[Entry] = &[
             },
         ],
         role: Role::Base(|args, host| Box::new(Linux::new(args, host))),
+        default_base: None,
+    },
+    Entry {
+        name: "dynamic",
+        summary: "a server tells each VM how many CPUs it may use now, and gives it no others",
+        params: &[
+            QUANTUM_10,
+            Param {
+                name: "interval",
+                kind: quantum(SECOND),
+                meaning: "how often it looks how many vCPUs a VM keeps busy",
+            },
+            Param {
+                name: "lease",
+                kind: quantum(100 * MS),
+                meaning: "how long a VM has a CPU when there are more VMs than CPUs",
+            },
+        ],
+        role: Role::Base(|args, host| Box::new(Dynamic::new(args, host))),
         default_base: None,
     },
     Entry {

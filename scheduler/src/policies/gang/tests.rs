@@ -416,3 +416,29 @@ fn every_gang_gets_its_slot_within_the_bound() {
     }
     assert!(last.iter().all(|&last| host.now - last <= bound(&load)));
 }
+
+#[test]
+fn room_that_nobody_else_can_use_is_not_held_against_a_gang_for_ever() {
+    let mut host = Host::new(3, "gang");
+    let [a, b, narrow] = [2, 2, 1].map(|vcpus| host.arrive(vcpus));
+    host.run_until(600 * SLOT);
+    assert_eq!(host.running_ns(narrow), 600 * SLOT);
+    host.arrive(3);
+    host.leave(a);
+    host.leave(b);
+    host.run_until(620 * SLOT);
+    let got = host.running_ns(narrow) / SLOT - 600;
+    assert!((6..=11).contains(&got), "{got} slots of 20");
+}
+
+#[test]
+fn a_gang_that_is_always_on_does_not_make_others_wait_for_its_heir() {
+    let mut host = Host::new(4, "gang");
+    let [heavy, light, _] = [4, 1, 1].map(|weight| host.arrive_as(weighted(2, weight)));
+    host.run_until(800 * SLOT);
+    host.arrive_as(weighted(4, 4));
+    host.leave(heavy);
+    let before = host.running_ns(light);
+    host.run_until(860 * SLOT);
+    assert!(host.running_ns(light) > before);
+}
