@@ -1,8 +1,15 @@
 //! What checkers know beside the recording: what was asked for, and what was promised.
 
-use muster_scheduler::{Claims, CpuSet, Nanos};
+use muster_scheduler::sim::Scenario;
+use muster_scheduler::sim::record::Recording;
+use muster_scheduler::{Claims, CpuSet, Nanos, PolicySpec, US};
 
 use crate::timeline::Stretch;
+
+/// What decisions may cost a CPU beside the switch, per CPU of the host: waiting for a lock.
+const OVERHEAD_NS: Nanos = 2 * US;
+/// How many times its mean length a theft may last. Longer ones happen once in 10^27.
+const STEAL_LENGTHS: Nanos = 64;
 
 /// A VM, as the scenario describes it.
 #[derive(Debug, Clone)]
@@ -51,5 +58,56 @@ impl Facts {
     pub fn is_free(&self, vm: u32, cpus: &CpuSet) -> bool {
         let vm = &self.vms[vm as usize];
         vm.cap.is_none() && cpus.is_subset(&vm.hard)
+    }
+}
+
+impl Facts {
+    /// What a scenario says, for the VMs that were there.
+    pub fn new(scenario: &Scenario, policy: &PolicySpec, recording: &Recording) -> Self {
+        let vms = recording.vms.iter().map(|outcome| {
+            let mut groups = scenario.vms.iter();
+            let group = groups.find(|group| outcome.name.starts_with(&group.spec.name));
+            let spec = &group.expect("a VM of the scenario").spec;
+            VmFacts {
+                hard: spec.hard_affinity,
+                cap: spec.cap_percent,
+            }
+        });
+        let reign = |from, policy: &PolicySpec| Reign {
+            from,
+            claims: policy.build(&scenario.topology).claims(),
+        };
+        let mut reigns = vec![reign(0, policy)];
+        reigns.extend(
+            scenario
+                .swaps
+                .iter()
+                .map(|swap| reign(swap.at_ns, &swap.policy)),
+        );
+        reigns.sort_by_key(|reign| reign.from);
+        let (costs, faults) = (&scenario.costs, &scenario.faults);
+        let steal = scenario.steal.map_or(0, |steal| steal.length_ns);
+        let late = if faults.late_percent > 0 {
+            faults.late_by_ns
+        } else {
+            0
+        };
+        let disturbed = scenario.steal.is_some()
+            || [
+                faults.late_percent,
+                faults.lost_percent,
+                faults.never_halt_percent,
+            ] != [0; 3]
+            || faults.offline_every_ns.is_some();
+        Self {
+            vms: vms.collect(),
+            switch_ns: costs.actuation_ns
+                + costs.jitter_ns
+                + costs.switch_ns
+                + OVERHEAD_NS * Nanos::from(recording.cpus),
+            late_ns: late + steal * STEAL_LENGTHS,
+            disturbed,
+            reigns,
+        }
     }
 }

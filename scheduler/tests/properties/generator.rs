@@ -18,6 +18,9 @@ use muster_scheduler::{MS, Nanos, PolicySpec, SECOND, US};
 
 use crate::draw::Draw;
 
+/// How often another policy is drawn where one shall be fair.
+const FAIR_TRIES: u32 = 5;
+
 /// A run to be made.
 #[derive(Debug, Clone)]
 pub struct Case {
@@ -52,7 +55,10 @@ pub fn case(seed: u64) -> Case {
     let draw = &mut Draw::new(seed);
     let mood = [Mood::Calm, Mood::Mixed, Mood::Faulty][(seed % 3) as usize];
     let host = host(draw);
-    let policy = policies::any(draw);
+    let policy = match mood {
+        Mood::Calm => fair_policy(draw, host),
+        Mood::Mixed | Mood::Faulty => policies::any(draw),
+    };
     let duration = match mood {
         Mood::Calm => calm_duration(draw, host, &policy),
         Mood::Mixed | Mood::Faulty => {
@@ -106,12 +112,28 @@ fn host(draw: &mut Draw) -> Host {
     }
 }
 
-/// Long enough to test the promise, if that is not too long.
-fn calm_duration(draw: &mut Draw, host: Host, policy: &str) -> Nanos {
+/// A policy that promises to be fair, if one is found soon.
+fn fair_policy(draw: &mut Draw, host: Host) -> String {
+    let mut policy = policies::any(draw);
+    for _ in 0..FAIR_TRIES {
+        if fair_within(host, &policy).is_some() {
+            break;
+        }
+        policy = policies::any(draw);
+    }
+    policy
+}
+
+/// In which time a policy promises to be fair.
+fn fair_within(host: Host, policy: &str) -> Option<Nanos> {
     let spec: PolicySpec = policy.parse().expect("a policy that was drawn");
     let topology = host.shape.build().expect("a host that was drawn");
-    let claims = spec.build(&topology).claims();
-    let window = claims.fair_within_ns.unwrap_or(100 * MS);
+    spec.build(&topology).claims().fair_within_ns
+}
+
+/// Long enough to test the promise, if that is not too long.
+fn calm_duration(draw: &mut Draw, host: Host, policy: &str) -> Nanos {
+    let window = fair_within(host, policy).unwrap_or(100 * MS);
     let window = window.min(20 * SECOND);
     window + draw.between(MS, window / 2 + 2 * MS)
 }

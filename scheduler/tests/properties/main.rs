@@ -9,21 +9,26 @@ mod facts;
 mod generator;
 mod samples;
 mod seeds;
+mod simulated;
 mod storm;
 mod timeline;
 
-/// The seeds of a test, by its number: they are split so that test runners use all CPUs.
-macro_rules! chunks {
-    ($($name:ident = $chunk:literal)*) => {$(
+/// A suite's seeds are split into parts, so that test runners use all CPUs.
+macro_rules! parts {
+    ($suite:path: $($name:ident = $number:literal)*) => {$(
         #[test]
         fn $name() {
-            crate::seeds::storms($chunk);
+            $suite($number);
         }
     )*};
 }
 
 mod storms {
-    chunks! { part_0 = 0 part_1 = 1 part_2 = 2 part_3 = 3 }
+    parts! { crate::seeds::storms: part_0 = 0 part_1 = 1 part_2 = 2 part_3 = 3 }
+}
+
+mod scenarios {
+    parts! { crate::seeds::scenarios: part_0 = 0 part_1 = 1 part_2 = 2 part_3 = 3 }
 }
 
 /// `MUSTER_SEED=1 cargo test -p muster-scheduler --test properties one_storm -- --nocapture`
@@ -31,5 +36,14 @@ mod storms {
 fn one_storm() {
     if let Some(seed) = seeds::asked_for() {
         seeds::storm(seed);
+    }
+}
+
+/// `MUSTER_SEED=1 cargo test -p muster-scheduler --test properties one_seed -- --nocapture`
+#[test]
+fn one_seed() {
+    if let Some(seed) = seeds::asked_for() {
+        println!("{}", simulated::describe(seed));
+        seeds::scenario(seed, &mut simulated::Seen::new());
     }
 }

@@ -2,12 +2,16 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use crate::checks;
+use crate::simulated::{self, Seen};
 use crate::storm;
 
 /// Into how many tests the seeds of a suite are split.
 const CHUNKS: u64 = 4;
-/// Storms of a suite: usually, and in the long form.
+/// Storms: usually, and in the long form.
 const STORMS: [u64; 2] = [600, 20_000];
+/// Scenarios.
+const SCENARIOS: [u64; 2] = [600, 10_000];
 
 /// The seeds of a chunk.
 fn of_chunk(chunk: u64, counts: [u64; 2]) -> impl Iterator<Item = u64> {
@@ -43,6 +47,23 @@ pub fn storms(chunk: u64) {
 pub fn storm(seed: u64) {
     repeatable(seed, "one_storm", || {
         storm::run(seed).unwrap_or_else(|wrong| panic!("{wrong}"));
+    });
+}
+
+/// Scenarios in the simulator. Each property must have been seen at work.
+pub fn scenarios(chunk: u64) {
+    let mut seen = Seen::new();
+    of_chunk(chunk, SCENARIOS).for_each(|seed| scenario(seed, &mut seen));
+    println!("{seen:#?}");
+    for (name, _) in checks::ALL {
+        assert!(seen[name] > 0, "nothing was seen of: {name}");
+    }
+}
+
+/// The scenario of a seed.
+pub fn scenario(seed: u64, seen: &mut Seen) {
+    repeatable(seed, "one_seed", || {
+        simulated::check(seed, seen).unwrap_or_else(|wrong| panic!("{wrong}"));
     });
 }
 

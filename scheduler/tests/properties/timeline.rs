@@ -41,8 +41,10 @@ pub struct Stay {
 pub struct VcpuLine {
     /// Its stays on CPUs, halted or not, by start.
     pub stays: Vec<Stay>,
-    /// When it was on a CPU and not halted; neighbours are joined.
+    /// When it was on a CPU, halted or not; neighbours are joined.
     pub on_cpu: Vec<Stretch>,
+    /// When it visibly got on with something.
+    pub active: Vec<Stretch>,
     /// Its runstates without gaps; neighbours differ.
     pub states: Vec<(Runstate, Stretch)>,
 }
@@ -167,12 +169,17 @@ impl<'a> Timeline<'a> {
             if span.activity != Activity::Held && span.cpu.index() < self.busy.len() {
                 join(&mut self.busy[span.cpu.index()], time);
             }
-            let Some(vcpu) = span.vcpu.filter(|_| span.activity != Activity::Switch) else {
+            // Without a level it is not on the CPU, but what the CPU does is for its sake.
+            let Some(vcpu) = span.vcpu.filter(|_| span.level.is_some()) else {
                 continue;
             };
             let line = self.vcpus.entry(vcpu).or_default();
-            if span.activity != Activity::Held {
-                join(&mut line.on_cpu, time);
+            join(&mut line.on_cpu, time);
+            if matches!(
+                span.activity,
+                Activity::Work | Activity::Spin | Activity::Refill
+            ) {
+                join(&mut line.active, time);
             }
             match line.stays.last_mut() {
                 Some(last)
@@ -249,3 +256,43 @@ fn join(stretches: &mut Vec<Stretch>, time: Stretch) {
         _ => stretches.push(time),
     }
 }
+
+/// Stretches that overlap or touch become one.
+pub fn union(mut stretches: Vec<Stretch>) -> Vec<Stretch> {
+    stretches.sort_unstable();
+    let mut joined: Vec<Stretch> = Vec::new();
+    for time in stretches {
+        match joined.last_mut() {
+            Some(last) if time.start <= last.end => last.end = last.end.max(time.end),
+            _ => joined.push(time),
+        }
+    }
+    joined
+}
+
+/// What of `all` is not in `part`. Both are sorted.
+pub fn without(all: &[Stretch], part: &[Stretch]) -> Vec<Stretch> {
+    let mut left = Vec::new();
+    let mut part = part.iter().peekable();
+    for whole in all {
+        let mut from = whole.start;
+        while let Some(taken) = part.peek().filter(|taken| taken.start < whole.end) {
+            if taken.start > from {
+                left.push(Stretch::new(from, taken.start));
+            }
+            from = from.max(taken.end);
+            if taken.end > whole.end {
+                // It goes on in the next.
+                break;
+            }
+            part.next();
+        }
+        if whole.end > from {
+            left.push(Stretch::new(from, whole.end));
+        }
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use muster_scheduler::{Nanos, Runstate};
 
 use super::{Broken, name};
 use crate::facts::Facts;
-use crate::timeline::{Stretch, Timeline};
+use crate::timeline::{Stretch, Timeline, without};
 
 /// The property's name.
 pub const NAME: &str = "time is accounted exactly";
@@ -39,7 +39,9 @@ fn check_vcpu(line: &Timeline<'_>, vcpu: VcpuRef, life: Stretch) -> Result<(), (
     if from != life.end {
         return Err((from, format!("is in no runstate until {}", life.end)));
     }
-    let mut served = of.on_cpu.iter();
+    let halted: Vec<Stretch> = of.in_state(Runstate::Halted).collect();
+    let awake = without(&of.on_cpu, &halted);
+    let mut served = awake.iter();
     for charged in of.in_state(Runstate::Running) {
         let served = served.next();
         if served != Some(&charged) {
@@ -49,6 +51,11 @@ fn check_vcpu(line: &Timeline<'_>, vcpu: VcpuRef, life: Stretch) -> Result<(), (
     }
     if let Some(served) = served.next() {
         return Err((served.start, format!("is not charged for {served:?}")));
+    }
+    let awake = without(&of.active, &halted);
+    let same = awake.iter().zip(&of.active).take_while(|(a, b)| a == b);
+    if let Some(both) = of.active.get(same.count()) {
+        return Err((both.start, format!("is halted while it works in {both:?}")));
     }
     let times = &line.recording.vms[vcpu.vm as usize].times[vcpu.index as usize];
     for state in Runstate::ALL {

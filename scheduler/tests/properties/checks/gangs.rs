@@ -2,20 +2,27 @@
 
 use muster_scheduler::plan::GRACE_MAX;
 use muster_scheduler::sim::record::{MarkKind, VcpuRef};
-use muster_scheduler::{CpuSet, Level, Nanos, Runstate};
+use muster_scheduler::{CpuSet, Level, MS, Nanos, Runstate};
 
 use super::{Broken, name};
 use crate::facts::Facts;
-use crate::timeline::{Stretch, Timeline};
+use crate::timeline::{Stretch, Timeline, union, without};
 
 /// The property's name.
 pub const NAME: &str = "gangs run whole";
+
+/// Orders that are later than this are overtaken by the next ones: whether a gang gets its CPUs is
+/// chance then.
+const LATE_MAX: Nanos = MS;
 
 /// While VMs, CPUs and policy stay the same, no member of a unit is away while another is on a CPU at
 /// the level of slots, for longer than switches may differ. A member is excused while it is halted or
 /// held back, or while its CPU is lent.
 pub fn check(line: &Timeline<'_>, facts: &Facts) -> Result<u64, Broken> {
     let mut seen = 0;
+    if facts.late_ns > LATE_MAX {
+        return Ok(0);
+    }
     let slack = 2 * (facts.switch_ns + facts.late_ns) + GRACE_MAX;
     for steady in line.steady() {
         if !facts.reign(steady).claims.gangs {
@@ -87,38 +94,6 @@ fn check_unit(
         }
     }
     Ok(together.len() as u64)
-}
-
-/// Stretches that overlap or touch become one.
-fn union(mut stretches: Vec<Stretch>) -> Vec<Stretch> {
-    stretches.sort_unstable();
-    let mut joined: Vec<Stretch> = Vec::new();
-    for time in stretches {
-        match joined.last_mut() {
-            Some(last) if time.start <= last.end => last.end = last.end.max(time.end),
-            _ => joined.push(time),
-        }
-    }
-    joined
-}
-
-/// What of `all` is not in `part`. Both are sorted.
-fn without(all: &[Stretch], part: &[Stretch]) -> Vec<Stretch> {
-    let mut left = Vec::new();
-    let mut part = part.iter().peekable();
-    for whole in all {
-        let mut from = whole.start;
-        while let Some(taken) = part.next_if(|taken| taken.start < whole.end) {
-            if taken.start > from {
-                left.push(Stretch::new(from, taken.start));
-            }
-            from = from.max(taken.end);
-        }
-        if whole.end > from {
-            left.push(Stretch::new(from, whole.end));
-        }
-    }
-    left
 }
 
 /// When a vCPU is on a CPU at the level of slots; neighbouring stays are joined.

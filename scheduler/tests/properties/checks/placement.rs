@@ -2,7 +2,7 @@
 
 use super::{Broken, name};
 use crate::facts::Facts;
-use crate::timeline::Timeline;
+use crate::timeline::{Timeline, without};
 
 /// The property's name.
 pub const NAME: &str = "vCPUs run where they may";
@@ -26,12 +26,9 @@ pub fn check(line: &Timeline<'_>, facts: &Facts) -> Result<u64, Broken> {
             if !facts.vms[vcpu.vm as usize].hard.contains(stay.cpu) {
                 return Err(broken("runs against its hard affinity"));
             }
-            let online = &line.online[stay.cpu.index()];
+            let away = without(&[stay.time], &line.online[stay.cpu.index()]);
             let slack = facts.switch_ns + facts.late_ns;
-            let covered = online.iter().any(|online| {
-                online.start <= stay.time.start && stay.time.end <= online.end + slack
-            });
-            if !covered {
+            if away.iter().any(|away| away.len() > slack) {
                 return Err(broken("runs on a CPU that is offline"));
             }
         }

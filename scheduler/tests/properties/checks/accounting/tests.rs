@@ -57,3 +57,17 @@ fn totals_that_differ_from_spans_are_found() {
     held.recording.cpu_totals.held_ns = 1;
     assert!(held.check(check).is_err());
 }
+
+#[test]
+fn work_of_a_halted_vcpu_is_found() {
+    let mut sample = sample();
+    for change in &mut sample.recording.runstates {
+        if change.vcpu == vcpu(0, 0) && change.state == Some(Runstate::Running) {
+            change.state = Some(Runstate::Halted);
+        }
+    }
+    let times = &mut sample.recording.vms[0].times[0];
+    times[Runstate::Halted] = std::mem::take(&mut times[Runstate::Running]);
+    let broken = sample.check(check).unwrap_err();
+    assert!(broken.seen.contains("halted while"), "{broken}");
+}

@@ -31,6 +31,12 @@ fn shares_against_weight_are_found() {
 }
 
 #[test]
+fn a_vm_that_would_need_a_cpu_for_itself_may_get_a_little_less() {
+    assert!(sample(1000, 90_000).check(check).is_ok());
+    assert!(sample(1000, 89_000).check(check).is_err());
+}
+
+#[test]
 fn a_vm_that_halts_has_no_claim() {
     let mut sample = sample(100, 30_000);
     sample.halt(vcpu(0, 0), 30_000, 31_000);

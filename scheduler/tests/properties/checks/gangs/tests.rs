@@ -59,19 +59,6 @@ fn a_halted_member_may_be_away() {
 }
 
 #[test]
-fn absences_are_what_is_left() {
-    let stretch = |(start, end)| Stretch::new(start, end);
-    let all = [(0, 10), (20, 30)].map(stretch);
-    let part = [(2, 4), (6, 12), (25, 30)].map(stretch);
-    let left = [(0, 2), (4, 6), (20, 25)].map(stretch);
-    assert_eq!(without(&all, &part), left);
-    assert_eq!(
-        union([(5, 8), (0, 5), (9, 10)].map(stretch).to_vec()),
-        [(0, 8), (9, 10)].map(stretch)
-    );
-}
-
-#[test]
 fn holes_may_be_filled_by_parts_of_a_gang() {
     let mut sample = sample(3 * MS);
     sample.recording.spans[0].level = Some(Level::Backfill);

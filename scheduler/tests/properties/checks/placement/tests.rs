@@ -15,6 +15,10 @@ fn a_vcpu_may_finish_the_switch_on_a_cpu_that_goes() {
     let mut sample = sample();
     sample.mark(50, MarkKind::Online(CpuId(1), false));
     assert_eq!(sample.finish().check(check), Ok(1));
+    let mut back = self::sample();
+    back.mark(20, MarkKind::Online(CpuId(1), false));
+    back.mark(30, MarkKind::Online(CpuId(1), true));
+    assert_eq!(back.finish().check(check), Ok(1));
 }
 
 #[test]
@@ -24,8 +28,8 @@ fn running_on_an_offline_cpu_is_found() {
     let broken = sample.finish().check(check).unwrap_err();
     assert!(broken.seen.contains("offline"), "{broken}");
     let mut back = self::sample();
-    back.mark(5, MarkKind::Online(CpuId(1), false));
-    back.mark(11, MarkKind::Online(CpuId(1), true));
+    back.mark(20, MarkKind::Online(CpuId(1), false));
+    back.mark(31, MarkKind::Online(CpuId(1), true));
     assert!(back.finish().check(check).is_err());
 }
 

@@ -1,0 +1,48 @@
+//! A seed's scenario, run and checked.
+
+use std::collections::BTreeMap;
+
+use muster_scheduler::PolicySpec;
+use muster_scheduler::sim::record::{Keep, Recording};
+use muster_scheduler::sim::{self, Scenario};
+
+use crate::checks;
+use crate::facts::Facts;
+use crate::generator::{self, Case};
+use crate::timeline::Timeline;
+
+/// How many cases each property was checked on.
+pub type Seen = BTreeMap<&'static str, u64>;
+
+/// A seed's policy and scenario, as a person would write them.
+pub fn describe(seed: u64) -> String {
+    let Case { scenario, policy } = generator::case(seed);
+    format!("policy: {policy}\n{scenario}")
+}
+
+/// Runs a seed twice and checks every property. What is wrong is told with the whole scenario.
+pub fn check(seed: u64, seen: &mut Seen) -> Result<(), String> {
+    let case = generator::case(seed);
+    check_case(seed, &case, seen).map_err(|wrong| format!("{wrong}\n{}", describe(seed)))
+}
+
+fn check_case(seed: u64, case: &Case, seen: &mut Seen) -> Result<(), String> {
+    let scenario = Scenario::parse(&case.scenario).map_err(|error| error.to_string())?;
+    let policy: PolicySpec = case.policy.parse().expect("a policy that was drawn");
+    let recording = run(&scenario, &policy, seed)?;
+    let again = run(&scenario, &policy, seed)?;
+    if recording.hash != again.hash {
+        return Err("the same seed has given another run".to_owned());
+    }
+    let facts = Facts::new(&scenario, &policy, &recording);
+    let timeline = Timeline::new(&recording);
+    for &(name, check) in checks::ALL {
+        let cases = check(&timeline, &facts).map_err(|broken| broken.to_string())?;
+        *seen.entry(name).or_default() += cases;
+    }
+    Ok(())
+}
+
+fn run(scenario: &Scenario, policy: &PolicySpec, seed: u64) -> Result<Recording, String> {
+    sim::run(scenario, policy, seed, Keep::Spans).map_err(|error| error.to_string())
+}
