@@ -12,7 +12,7 @@ pub const CPUS_MAX: usize = 1024;
 const WORDS: usize = CPUS_MAX / 64;
 
 /// A set of CPUs with numbers below [`CPUS_MAX`]. Written as Linux writes them: `0-3,8`.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct CpuSet([u64; WORDS]);
 
 impl CpuSet {
