@@ -24,18 +24,23 @@ pub struct Palette {
 }
 
 impl Palette {
-    /// VMs whose names are short keep them; else all get letters in order of arrival.
+    /// VMs whose names are short keep them; others get letters that no VM is called by, in order of
+    /// arrival.
     pub fn new(recording: &Recording) -> Self {
-        let is_short = |name: &String| {
+        let is_short = |name: &str| {
             (1..=2).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphabetic())
         };
-        let names = recording.vms.iter().map(|vm| vm.name.clone());
-        let names: Vec<String> = names.collect();
-        let labels = if names.iter().all(is_short) {
-            names
-        } else {
-            (0..names.len()).map(letters).collect()
+        let is_taken = |label: &String| recording.vms.iter().any(|vm| vm.name == *label);
+        let mut free = (0..).map(letters).filter(|label| !is_taken(label));
+        let label = |name: &String| {
+            if is_short(name) {
+                Some(name.clone())
+            } else {
+                free.next()
+            }
         };
+        let names = recording.vms.iter().map(|vm| &vm.name);
+        let labels = names.filter_map(label).collect();
         Self { labels }
     }
 
@@ -92,11 +97,23 @@ fn letters(index: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::example;
 
     #[test]
     fn letters_go_on_after_z() {
         let some = [0, 25, 26, 51, 52, 701, 702].map(letters);
         assert_eq!(some, ["A", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]);
+    }
+
+    #[test]
+    fn nobody_gets_the_name_of_another() {
+        let mut recording = example::recording("linux", 2, 10);
+        recording.vms = ["early", "A", "b2", "C"]
+            .map(|name| example::vm(name, 1, 10))
+            .into();
+        let palette = Palette::new(&recording);
+        let labels = [0, 1, 2, 3].map(|vm| palette.vm(vm));
+        assert_eq!(labels, ["B", "A", "D", "C"]);
     }
 
     #[test]
