@@ -228,13 +228,16 @@ fn policies(args: &SchedArgs, scenario: &Scenario) -> Vec<PolicySpec> {
 /// The part of the runs that is drawn.
 fn window(args: &SchedArgs, scenario: &Scenario, policies: &[PolicySpec]) -> Result<Window> {
     let end = scenario.total_ns();
-    let settled = Some(scenario.warm_up_ns);
-    let from_ns = settled.filter(|settled| args.to.is_none_or(|to| *settled < to));
+    let picture = scenario.picture;
+    let from_ns = picture.from_ns.unwrap_or(scenario.warm_up_ns);
+    let from_ns = Some(from_ns).filter(|from| args.to.is_none_or(|to| *from < to));
     let from_ns = args.from.or(from_ns).unwrap_or(0);
+    let picture_end = picture.to_ns.filter(|&to| from_ns < to);
     let slot = policies.iter().filter_map(PolicySpec::quantum).max();
     let length = slot.map_or(DRAWN_NS, |slot| slot.saturating_mul(SLOTS_DRAWN));
     let to_ns = args
         .to
+        .or(picture_end)
         .unwrap_or_else(|| from_ns.saturating_add(length).min(end));
     if from_ns >= to_ns || to_ns > end {
         let error = format!(

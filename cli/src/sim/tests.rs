@@ -50,6 +50,21 @@ fn charts_begin_when_things_have_settled_and_show_a_dozen_slots() {
 }
 
 #[test]
+fn a_scenario_says_what_is_worth_drawing() {
+    let mut scenario = scenario();
+    scenario.picture.from_ns = Some(500 * MS);
+    scenario.picture.to_ns = Some(600 * MS);
+    let window = |line: &[&str]| {
+        let window = window(&args(line).unwrap(), &scenario, &[]).unwrap();
+        (window.from_ns / MS, window.to_ns / MS)
+    };
+    assert_eq!(window(&["x"]), (500, 600));
+    assert_eq!(window(&["x", "--to", "550ms"]), (500, 550));
+    assert_eq!(window(&["x", "--to", "400ms"]), (0, 400));
+    assert_eq!(window(&["x", "--from", "700ms"]), (700, 800));
+}
+
+#[test]
 fn wrong_command_lines_say_what_is_allowed() {
     for (line, hint) in [
         (&["x", "--policy", "gangg"][..], "there are pinned"),

@@ -29,6 +29,7 @@ mod guests;
 mod host;
 mod workload;
 
+use crate::registry::format_duration;
 use crate::vm::VmSpecError;
 use crate::{CpuId, CpuSet, MS, Nanos, PolicySpec, SECOND, Topology};
 
@@ -71,6 +72,17 @@ pub struct Scenario {
     pub swaps: Vec<Swap>,
     /// `[[offline]]`: a CPU is taken away.
     pub outages: Vec<Outage>,
+    /// `[picture]`: the part of a run that is worth looking at.
+    pub picture: Picture,
+}
+
+/// The part of a run that is worth looking at: `[picture]`. The program chooses where it says nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Picture {
+    /// Where charts and traces begin: `from`.
+    pub from_ns: Option<Nanos>,
+    /// Where they end: `to`.
+    pub to_ns: Option<Nanos>,
 }
 
 /// What goes wrong: `[faults]`. Percentages are chances.
@@ -200,6 +212,7 @@ impl Scenario {
         let outages = fields.tables("offline")?.into_iter();
         let outages = outages.map(|outage| Outage::read(outage, &topology));
         let outages = outages.collect::<Result<_, _>>()?;
+        let picture = Picture::read(fields.table("picture")?, warm_up_ns + duration_ns)?;
         fields.finish()?;
         Ok(Self {
             name,
@@ -216,6 +229,7 @@ impl Scenario {
             faults,
             swaps,
             outages,
+            picture,
         })
     }
 
@@ -257,6 +271,25 @@ impl Swap {
             policy: fields.required("policy", policy, "a policy such as \"pinned\"")?,
         };
         fields.finish().map(|()| swap)
+    }
+}
+
+impl Picture {
+    fn read(mut fields: Fields, total_ns: Nanos) -> Result<Self, ScenarioError> {
+        let picture = Self {
+            from_ns: fields.time("from")?,
+            to_ns: fields.time("to")?,
+        };
+        let end = picture.to_ns.unwrap_or(total_ns);
+        if end > total_ns {
+            let expected = format!("at most {}, when all is over", format_duration(total_ns));
+            return Err(fields.bad("to", format_duration(end), expected));
+        }
+        if let Some(from) = picture.from_ns.filter(|&from| from >= end) {
+            let expected = format!("less than {}, its end", format_duration(end));
+            return Err(fields.bad("from", format_duration(from), expected));
+        }
+        fields.finish().map(|()| picture)
     }
 }
 

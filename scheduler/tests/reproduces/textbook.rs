@@ -9,10 +9,10 @@ use crate::shipped::{occupant, occupants, record, throughput_of};
 fn a_cpu_that_is_free_takes_the_first_of_the_one_queue() {
     let recording = record("ready-queue", "central:quantum=100ms", Keep::Spans);
     let before = occupants(&recording, 3 * MS);
-    assert_eq!((&*before[4], &*before[12]), ("first0", "second0"));
+    assert_eq!((&*before[4], &*before[12]), ("e0", "m0"));
     assert!(before.iter().all(|name| name != "-"), "{before:?}");
     let after = occupants(&recording, 5 * MS);
-    assert_eq!((&*after[4], &*after[12]), ("A0", "second0"));
+    assert_eq!((&*after[4], &*after[12]), ("A0", "m0"));
     let last = occupants(&recording, 9 * MS);
     assert_eq!((&*last[4], &*last[12]), ("A0", "B0"));
     let others = (0..16).filter(|cpu| ![4, 12].contains(cpu));

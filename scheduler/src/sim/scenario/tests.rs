@@ -198,6 +198,14 @@ fn errors_name_the_field_and_what_is_allowed() {
             "host.costs = 3: expected a table: [host.costs]",
         ),
         (
+            vm("[picture]\nto = \"2s\""),
+            "picture.to = 2s: expected at most 1s",
+        ),
+        (
+            vm("[picture]\nfrom = \"1s\""),
+            "picture.from = 1s: expected less than 1s",
+        ),
+        (
             "name = \"x\"\npolicies = [\"none\"]\n[[vm]]".to_owned(),
             "policies: unknown policy \"none\": there are ",
         ),
