@@ -3,10 +3,10 @@
 //! Problem: a policy's effects show on hosts that nobody has at hand, in cases that are rare, and
 //! only in comparison with another policy under exactly the same conditions.
 //!
-//! Approach: discrete events. A [`Scenario`](scenario::Scenario) describes host, VMs and what their
+//! Approach: discrete events. A [`Scenario`] describes host, VMs and what their
 //! vCPUs do; the machine is an [`Actuator`](crate::Actuator) that takes as long for a switch as a
 //! real one; the policy under test is the very object that a host runs. What happened is a
-//! [`Recording`](record::Recording), from which reports, charts and traces are made and which
+//! [`Recording`], from which reports, charts and traces are made and which
 //! checkers read.
 //!
 //! Properties: the same scenario, policy and seed give the same recording on every machine.

@@ -24,7 +24,7 @@ pub enum Input {
         /// What is on it now.
         occupant: Option<VcpuId>,
         /// How long the vCPU that has left stayed on because it held a lock: at most the
-        /// [grace](Switch::grace_ns) that was ordered.
+        /// [grace](crate::Switch::grace_ns) that was ordered.
         grace_used_ns: Nanos,
     },
     /// What is known of a vCPU's locks.

@@ -4,12 +4,12 @@
 //! Problem: with one list for all CPUs vCPUs wander, and every CPU wants the list's lock. With a list
 //! per CPU some CPUs are crowded while others idle.
 //!
-//! Approach: [`homes`](super::homes) places a vCPU by load when its VM comes. Its CPU serves those at
-//! home there by weight ([`fair_queues`](super::fair_queues)). A CPU that would idle takes a vCPU from
+//! Approach: `homes` places a vCPU by load when its VM comes. Its CPU serves those at
+//! home there by weight (`fair_queues`). A CPU that would idle takes a vCPU from
 //! the nearest crowded CPU, which is at home here from then on. That alone is not fair between CPUs:
 //! when a slice ends, a CPU also fetches whoever is owed more than `slack` of CPU time.
 //! `balance` moves nobody so: from time to time it sees to it that siblings have different CPUs, and
-//! that the most loaded CPU sheds a vCPU if it has a quarter more than another ([`rebalance`]).
+//! that the most loaded CPU sheds a vCPU if it has a quarter more than another (`rebalance`).
 //!
 //! Source: two-level scheduling in Tanenbaum's "Modern Operating Systems", section 8.1.4; Vaswani,
 //! Zahorjan, "The implications of cache affinity on processor scheduling for multiprogrammed, shared

@@ -2,7 +2,7 @@
 //!
 //! Problem: a policy is worth what it gains over the scheduler that is there anyway.
 //!
-//! Approach: a model of Linux's fair class. Each CPU has a queue under EEVDF ([`run_queue`]). Who runs
+//! Approach: a model of Linux's fair class. Each CPU has a queue under EEVDF (`linux/run_queue.rs`). Who runs
 //! gives way at a *tick* once his slice is used up, so that slices are in fact whole ticks, or to one
 //! who wakes and is due sooner. Who wakes goes where he was if that CPU idles, else to one that idles
 //! around the same cache, else where he was. Who is new goes to the least loaded CPU. A CPU that runs
