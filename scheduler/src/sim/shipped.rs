@@ -42,10 +42,13 @@ pub const SHIPPED: &[Shipped] = scenarios![
     "locks-ticket",
     "locks-wide",
     "out-of-phase",
+    "parallel-jobs-halt",
+    "parallel-jobs-spin",
     "partitions",
     "phases-2",
     "phases-4",
     "phases-8",
+    "process-control",
     "ready-queue",
     "skew",
 ];

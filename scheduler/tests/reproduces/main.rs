@@ -8,6 +8,7 @@ mod fairness;
 mod harmless;
 mod locks;
 mod phases;
+mod process_control;
 mod shipped;
 mod skew;
 mod textbook;
