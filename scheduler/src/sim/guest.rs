@@ -141,6 +141,11 @@ impl Vcpu {
         };
     }
 
+    /// Whether it has an interrupt to handle; its time may be up already, and the sender not told yet.
+    pub(super) fn is_interrupted(&self) -> bool {
+        !self.senders.is_empty()
+    }
+
     pub(super) fn holds_lock(&self) -> bool {
         matches!(self.step, Step::Critical(_))
     }

@@ -91,7 +91,7 @@ impl Run<'_> {
             Front::Held
         } else if state.refill_left > 0 {
             Front::Refill(state.refill_left)
-        } else if state.interrupt_left > 0 {
+        } else if state.is_interrupted() {
             Front::Interrupt(state.interrupt_left)
         } else {
             match state.doing {

@@ -196,3 +196,16 @@ fn a_switch_costs_what_it_costs() {
         .find(|span| span.activity == Activity::Work);
     assert_eq!(first.unwrap().end_ns, 10 * MS + 10 * US);
 }
+
+#[test]
+fn a_message_that_comes_just_when_another_is_handled_loses_neither() {
+    // All times are multiples of 5 us: they coincide all the time.
+    let vms = "[[vm]]\nvcpus = 8\nworkload = { kind = \"messages\", wait = \"spin\", to = \"one\", \
+               between = \"20us\", spread = \"fixed\", handle = \"5us\" }";
+    let text = FREE.replace("ipi = \"0us\"", "ipi = \"5us\"");
+    let text = text.replace("[host]", "[host]\ntopology = \"8\"");
+    let recording = run_under(&format!("{text}{vms}"), "pinned");
+    // Without any delay it would be one per 30 us and vCPU.
+    let per_vcpu = recording.vms[0].ops / 8;
+    assert!((15_000..33_333).contains(&per_vcpu), "{per_vcpu}");
+}
