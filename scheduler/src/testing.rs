@@ -1,6 +1,6 @@
 //! A host for unit tests of policies: every switch happens at once and costs nothing.
 
-use crate::engine::Input;
+use crate::engine::{EngineError, Input};
 use crate::{
     Actuator, CpuId, Engine, Nanos, Policy, PolicySpec, Switch, Topology, VcpuId, VmId, VmSpec,
 };
@@ -15,6 +15,8 @@ pub struct Host {
     pub switches: Vec<Switch>,
     /// What the next vCPU that leaves a CPU says of its grace.
     pub grace_used_ns: Nanos,
+    /// It obeys no more.
+    pub stands_still: bool,
     orders: Orders,
 }
 
@@ -49,6 +51,7 @@ impl Host {
             advice: Vec::new(),
             switches: Vec::new(),
             grace_used_ns: 0,
+            stands_still: false,
             orders: Orders::default(),
         }
     }
@@ -67,10 +70,13 @@ impl Host {
     }
 
     pub fn input(&mut self, input: Input) {
-        self.engine
-            .handle(self.now, input, &mut self.orders)
-            .unwrap();
+        self.try_input(input).unwrap();
+    }
+
+    pub fn try_input(&mut self, input: Input) -> Result<(), EngineError> {
+        let outcome = self.engine.handle(self.now, input, &mut self.orders);
         self.obey();
+        outcome
     }
 
     pub fn leave(&mut self, vm: VmId) {
@@ -87,7 +93,10 @@ impl Host {
 
     pub fn set_policy(&mut self, spec: &str) {
         let policy = spec.parse::<PolicySpec>().unwrap();
-        let policy = policy.build(self.engine.view().topology());
+        self.set_policy_to(policy.build(self.engine.view().topology()));
+    }
+
+    pub fn set_policy_to(&mut self, policy: Box<dyn Policy>) {
         self.engine
             .set_policy(self.now, policy, &mut self.orders)
             .unwrap();
@@ -106,7 +115,7 @@ impl Host {
 
     /// Carries out what was ordered: first everybody leaves, then everybody starts.
     fn obey(&mut self) {
-        while !self.orders.switches.is_empty() {
+        while !self.stands_still && !self.orders.switches.is_empty() {
             let switches = std::mem::take(&mut self.orders.switches);
             self.switches.extend_from_slice(&switches);
             for next in [false, true] {

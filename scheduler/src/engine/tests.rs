@@ -1,3 +1,10 @@
+mod caps;
+mod lives;
+mod loans;
+mod places;
+mod refused;
+mod script;
+
 use super::*;
 use crate::testing::Host;
 use crate::{MS, Runstate};

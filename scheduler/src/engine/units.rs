@@ -72,7 +72,7 @@ fn gangs(vcpus: &[(VcpuId, CpuSet)]) -> Vec<Vec<VcpuId>> {
         left = rest.into_iter().map(|(vcpu, _)| vcpu).collect();
         if gang.is_empty() {
             // Whoever is left has no CPU at all, and waits alone.
-            gangs.extend(left.drain(..).map(|(vcpu, _)| vec![vcpu]));
+            gangs.extend(left.drain(..).rev().map(|(vcpu, _)| vec![vcpu]));
         } else {
             gang.sort_unstable();
             gangs.push(gang);
