@@ -60,6 +60,14 @@ pub(super) struct Journal {
     units: Vec<UnitId>,
 }
 
+impl Journal {
+    /// Of a CPU that is there twice, the oldest state counts. (The sort keeps their order.)
+    fn keep_oldest(&mut self) {
+        self.cpus.sort_by_key(|&(cpu, ..)| cpu);
+        self.cpus.dedup_by_key(|&mut (cpu, ..)| cpu);
+    }
+}
+
 impl Engine {
     /// Takes the plan over. After an error everything is as before.
     pub(super) fn apply_plan(&mut self) -> Result<(), Violation> {
@@ -224,12 +232,18 @@ impl Engine {
 
     /// No unit has turns at [`Level::Slot`] for a part of its runnable members. One that has halted
     /// may have been left out for another vCPU to use its CPU; one that has woken is missed once the
-    /// policy knows.
+    /// policy knows and plans for its unit again. Loans, which layers make, split nothing.
     fn check_units(&mut self) -> Result<(), Violation> {
+        self.journal.keep_oldest();
         let mut units = std::mem::take(&mut self.journal.units);
         let touched = self.journal.cpus.iter().flat_map(|&(cpu, before, _)| {
             let now = self.view.cpu(cpu).turn;
-            [before, now].into_iter().flatten()
+            let changed = if before == now {
+                [None; 2]
+            } else {
+                [before, now]
+            };
+            changed.into_iter().flatten()
         });
         units.extend(touched.map(|turn| self.view.vcpu(turn.vcpu).unit));
         units.sort_unstable();
@@ -289,10 +303,8 @@ impl Engine {
     }
 
     fn undo(&mut self) {
-        let mut journal = std::mem::take(&mut self.journal.cpus);
-        // Of a CPU that is there twice, the oldest state counts. (The sort keeps their order.)
-        journal.sort_by_key(|&(cpu, ..)| cpu);
-        journal.dedup_by_key(|&mut (cpu, ..)| cpu);
+        self.journal.keep_oldest();
+        let journal = std::mem::take(&mut self.journal.cpus);
         for &(cpu, ..) in &journal {
             self.set_loan(cpu, None);
             self.set_turn(cpu, None);

@@ -1,9 +1,11 @@
 mod caps;
 mod lives;
 mod loans;
+mod model;
 mod places;
 mod refused;
 mod script;
+mod storm;
 
 use super::*;
 use crate::testing::Host;
