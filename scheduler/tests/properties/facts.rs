@@ -7,7 +7,7 @@ use muster_scheduler::{Claims, CpuSet, Nanos, PolicySpec, US};
 use crate::timeline::Stretch;
 
 /// What decisions may cost a CPU beside the switch, per CPU of the host: waiting for a lock.
-const OVERHEAD_NS: Nanos = 2 * US;
+const OVERHEAD_NS: Nanos = 10 * US;
 /// How many times its mean length a theft may last. Longer ones happen once in 10^27.
 const STEAL_LENGTHS: Nanos = 64;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use muster_scheduler::plan::GRACE_MAX;
 use muster_scheduler::sim::record::{Activity, MarkKind, Recording, VcpuRef};
 use muster_scheduler::{CpuId, Level, Nanos, Runstate};
 
@@ -141,6 +142,13 @@ impl<'a> Timeline<'a> {
         numbered
             .filter(move |(_, of)| covers(of))
             .map(|(cpu, _)| CpuId(cpu as u16))
+    }
+
+    /// How long whoever leaves a CPU may stay for its lock, if anybody was granted that.
+    pub fn grace_ns(&self) -> Nanos {
+        let mut marks = self.recording.marks.iter();
+        let granted = marks.any(|mark| matches!(mark.kind, MarkKind::Grace(..)));
+        if granted { GRACE_MAX } else { 0 }
     }
 
     /// When a CPU is online and does nothing, not even a switch.

@@ -19,7 +19,7 @@ pub fn check(line: &Timeline<'_>, facts: &Facts) -> Result<u64, Broken> {
             continue;
         };
         let life = line.life(vm as u32);
-        let stop_ns = facts.switch_ns + facts.late_ns;
+        let stop_ns = facts.switch_ns + facts.late_ns + line.grace_ns();
         let allowed =
             CAP_PERIOD * Nanos::from(percent) / 100 + stop_ns * outcome.times.len() as Nanos;
         let mut period = Stretch::new(life.start, life.start + CAP_PERIOD);

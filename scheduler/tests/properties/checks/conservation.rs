@@ -1,8 +1,7 @@
 //! Where a policy claims to conserve work, no CPU idles while a vCPU that may run there is ready.
 
 use muster_scheduler::Runstate;
-use muster_scheduler::plan::GRACE_MAX;
-use muster_scheduler::sim::record::{MarkKind, VcpuRef};
+use muster_scheduler::sim::record::VcpuRef;
 
 use super::{Broken, name};
 use crate::facts::Facts;
@@ -14,10 +13,7 @@ pub const NAME: &str = "work is conserved";
 /// No idle time of a CPU and ready time of a vCPU that may run there have more in common than two
 /// switches: the vCPU may have to leave another CPU first. Whoever leaves may have a grace.
 pub fn check(line: &Timeline<'_>, facts: &Facts) -> Result<u64, Broken> {
-    let marks = line.recording.marks.iter();
-    let mut graces = marks.filter(|mark| matches!(mark.kind, MarkKind::Grace(..)));
-    let grace_ns = graces.next().map_or(0, |_| GRACE_MAX);
-    let slack = 2 * (facts.switch_ns + facts.late_ns) + grace_ns;
+    let slack = 2 * (facts.switch_ns + facts.late_ns) + line.grace_ns();
     let mut waits: Vec<(VcpuRef, Stretch)> = line
         .vcpus
         .iter()
