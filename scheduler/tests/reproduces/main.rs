@@ -7,6 +7,8 @@ mod caches;
 mod fairness;
 mod harmless;
 mod locks;
+mod overcommit;
+mod packing;
 mod phases;
 mod process_control;
 mod shipped;
