@@ -11,6 +11,7 @@ pub mod fuzz;
 pub mod images;
 pub mod lab;
 pub mod place;
+pub mod sched_pages;
 pub mod terminal;
 pub mod vm;
 

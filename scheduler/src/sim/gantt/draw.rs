@@ -1,6 +1,6 @@
 //! From cells to SVG.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::cells::Cells;
@@ -63,9 +63,7 @@ pub(super) fn draw(
     layout.lanes(&mut inner);
     // Without seams between neighbours.
     inner.push_str("<g shape-rendering=\"crispEdges\">\n");
-    for cell in &cells.cells {
-        layout.cell(cell, &mut inner);
-    }
+    layout.cells(&cells.cells, &mut inner);
     inner.push_str("</g>\n");
     layout.axis(&mut inner);
     layout.slots(&mut inner);
@@ -273,14 +271,18 @@ impl Layout<'_> {
         }
     }
 
-    fn cell(&self, cell: &Cell, out: &mut String) {
-        let (x, y) = (self.x(cell.start_ns), self.y(cell.cpu));
-        let (width, lane) = (self.x(cell.end_ns) - x, self.lane);
-        let fill = self.fill(cell.look);
-        let _ = writeln!(
-            out,
-            "<rect x=\"{x:.2}\" y=\"{y}\" width=\"{width:.2}\" height=\"{lane}\" {fill}/>"
-        );
+    /// All cells that look alike are one path: they are many, and pages shall load.
+    fn cells(&self, cells: &[Cell], out: &mut String) {
+        let mut paths: BTreeMap<String, String> = BTreeMap::new();
+        for cell in cells {
+            let (x, y) = (self.x(cell.start_ns), self.y(cell.cpu));
+            let (width, lane) = (self.x(cell.end_ns) - x, self.lane);
+            let path = paths.entry(self.fill(cell.look)).or_default();
+            let _ = write!(path, "M{x:.2} {y}h{width:.2}v{lane}h-{width:.2}z");
+        }
+        for (fill, path) in paths {
+            let _ = writeln!(out, "<path {fill} d=\"{path}\"/>");
+        }
     }
 
     /// Writes each vCPU's name into its turns, where there is room.

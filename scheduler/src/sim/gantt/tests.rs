@@ -53,10 +53,7 @@ fn only_the_window_is_drawn() {
     assert!(text.contains(">D4<") && text.contains(">slot 2<"));
     assert!(!text.contains(">A0<") && !text.contains(">slot 1<"));
     // Its own lane ends where the window ends: 1100 pixels are 10 ms.
-    assert!(
-        text.contains("<rect x=\"64.00\" y=\"92\" width=\"1100.00\""),
-        "{text}"
-    );
+    assert!(text.contains("d=\"M64.00 92h1100.00v"), "{text}");
 }
 
 #[test]

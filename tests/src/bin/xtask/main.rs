@@ -8,6 +8,7 @@ mod fuzz;
 mod images;
 mod lab;
 mod packages;
+mod results;
 mod test;
 
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ enum Task {
     Fuzz(fuzz::FuzzArgs),
     Images(images::ImagesArgs),
     Lab(lab::LabArgs),
+    Results(results::ResultsArgs),
     Test(test::TestArgs),
 }
 
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Images(args) => images::run(&args),
         Task::Lab(args) => lab::run(&args),
+        Task::Results(args) => results::run(&args),
         Task::Test(args) => test::run(&args),
     };
     match result {
