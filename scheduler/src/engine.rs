@@ -39,6 +39,9 @@ enum Deadline {
     Tick,
 }
 
+/// How many events a moment may have for each CPU and vCPU.
+const PATIENCE: usize = 100;
+
 /// What has been ordered for a CPU.
 #[derive(Debug, Clone, Copy, Default)]
 struct Order {
@@ -228,20 +231,18 @@ impl Engine {
     /// Tells the policy of everything that has happened, then orders what has changed.
     fn settle(&mut self, actuator: &mut dyn Actuator) -> Result<(), EngineError> {
         let mut outcome = Ok(());
+        let mut patience = PATIENCE * (1 + self.view.vcpus.len() + self.view.cpus.len());
         while let Some(event) = self.events.pop_front() {
             if !self.still_true(&event) {
                 continue;
             }
-            self.decisions += 1;
-            self.plan.clear();
-            let (policy, plan) = (&mut self.policy, &mut self.plan);
-            policy.on_event(self.now, &event, &self.view, plan);
-            if let Err(violation) = self.apply_plan() {
-                outcome = outcome.and(Err(EngineError::IllegalPlan {
-                    policy: self.policy.name(),
-                    event,
-                    violation,
-                }));
+            // A policy's plans can bring about events, and so go on for ever.
+            if patience > 0 {
+                patience -= 1;
+                outcome = outcome.and(self.ask(event));
+            } else {
+                let policy = self.policy.name();
+                outcome = outcome.and(Err(EngineError::Restless { policy }));
             }
             if let Event::Leave { vm } = event {
                 self.forget_vm(vm);
@@ -249,6 +250,20 @@ impl Engine {
         }
         self.order(actuator);
         outcome
+    }
+
+    /// Tells the policy of an event, and takes its plan over.
+    fn ask(&mut self, event: Event) -> Result<(), EngineError> {
+        self.decisions += 1;
+        self.plan.clear();
+        let (policy, plan) = (&mut self.policy, &mut self.plan);
+        policy.on_event(self.now, &event, &self.view, plan);
+        self.apply_plan()
+            .map_err(|violation| EngineError::IllegalPlan {
+                policy: self.policy.name(),
+                event,
+                violation,
+            })
     }
 
     /// An event may have been overtaken by what was planned for an earlier one of the same moment.

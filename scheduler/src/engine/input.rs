@@ -59,6 +59,13 @@ pub enum EngineError {
         /// The rule.
         violation: Violation,
     },
+    /// The policy's plans bring about more and more events, and the moment does not end. It was asked
+    /// no more.
+    #[error("policy {policy} does not settle: each of its plans brings about the next event")]
+    Restless {
+        /// Which policy.
+        policy: &'static str,
+    },
     /// The VM can't be taken, or can't be changed so.
     #[error("{0}")]
     Vm(#[from] VmSpecError),

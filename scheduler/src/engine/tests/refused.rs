@@ -3,6 +3,7 @@
 use super::script::Stage;
 use super::*;
 use crate::plan::{Change, GRACE_MAX, LOAN_MAX};
+use crate::testing::Host;
 use crate::{CpuSet, Granularity, MS};
 
 const CPU: [CpuId; 4] = [CpuId(0), CpuId(1), CpuId(2), CpuId(3)];
@@ -237,4 +238,37 @@ fn two_vcpus_change_places_in_one_plan() {
     });
     assert_eq!(stage.occupants(), [Some(1), Some(0), None, None]);
     stage.check();
+}
+
+/// Stops who may run, and lets go who was stopped.
+#[derive(Debug)]
+struct Fickle;
+
+impl Policy for Fickle {
+    fn name(&self) -> &'static str {
+        "fickle"
+    }
+
+    fn claims(&self) -> crate::Claims {
+        crate::Claims::default()
+    }
+
+    fn on_event(&mut self, _now: Nanos, event: &Event, _view: &View, plan: &mut Plan) {
+        match *event {
+            Event::Halt { vcpu } => plan.co_stop(vcpu, false),
+            Event::Wake { vcpu } => plan.co_stop(vcpu, true),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_policy_that_does_not_settle_is_stopped() {
+    let mut host = Host::with(Topology::flat(1), Box::new(Fickle));
+    let vm = host.arrive(2);
+    host.halt(host.vcpu(vm, 0));
+    let refused = host.try_input(Input::Wake(host.vcpu(vm, 0)));
+    assert_eq!(refused, Err(EngineError::Restless { policy: "fickle" }));
+    host.leave(vm);
+    assert!(host.engine.view().find_vm(vm).is_none());
 }
