@@ -125,6 +125,17 @@ impl Topology {
         &self.nodes
     }
 
+    /// The CPUs around a CPU, from near to far: of its core, its last-level cache, its NUMA node, all.
+    pub fn around(&self, cpu: CpuId) -> [CpuSet; 4] {
+        let place = self.place(cpu);
+        [
+            self.cores[usize::from(place.core)],
+            self.llcs[usize::from(place.llc)],
+            self.nodes[usize::from(place.node)],
+            self.cpus(),
+        ]
+    }
+
     /// How far apart two CPUs are.
     pub fn distance(&self, a: CpuId, b: CpuId) -> Distance {
         let (here, there) = (self.place(a), self.place(b));

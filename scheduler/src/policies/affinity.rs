@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use super::fair_queues::{FairQueues, VirtualTime};
 use super::homes::Homes;
 use super::meter::Meter;
-use super::seats::{Seats, may_run};
+use super::seats::Seats;
 use crate::policy::{Claims, Event, Load, Policy};
 use crate::registry::Args;
 use crate::{CpuId, MS, Nanos, Plan, SECOND, Topology, VcpuId, View, VmId};
@@ -95,7 +95,7 @@ impl Affinity {
         let debt = self.meter.cost(LAG_MAX_SLACKS * self.slack_ns, vcpu, view);
         self.queues.tune(vcpu, cpu, credit, debt);
         self.homes.move_to(vcpu, cpu, view);
-        self.queues.push(cpu, vcpu);
+        self.push(cpu, vcpu, view);
     }
 
     /// A vCPU has become ready: it waits at home, unless another CPU idles meanwhile.
@@ -129,16 +129,14 @@ impl Affinity {
         let Some(own) = own else {
             return self.queues.steal_for(cpu, view);
         };
-        let own_time = self.queues.time(own);
-        let behind = self.queues.everybody();
-        let mut owed = behind
-            .take_while(|&vcpu| self.queues.time(vcpu) < own_time)
-            .filter(|&vcpu| {
-                let slack = self.meter.cost(self.slack_ns, vcpu, view);
-                self.queues.time(vcpu) + VirtualTime::from(slack) < own_time
-            });
-        let fetched = owed.find(|&vcpu| may_run(view, vcpu, cpu));
-        fetched.or(Some(own))
+        let owed = self.queues.impatient(self.queues.time(own), cpu, view);
+        owed.or(Some(own))
+    }
+
+    /// A vCPU that has no CPU waits in a CPU's queue.
+    fn push(&mut self, cpu: CpuId, vcpu: VcpuId, view: &View) {
+        let slack = self.meter.cost(self.slack_ns, vcpu, view);
+        self.queues.push(cpu, vcpu, slack);
     }
 
     /// Gives a CPU to whom it is to serve next; tells whether there is somebody.
@@ -223,7 +221,7 @@ impl Affinity {
         let owed = self.queues.time(woken) + VirtualTime::from(margin) < self.queues.time(worker);
         if owed && self.queues.first(cpu, view) == Some(woken) {
             self.seats.free(cpu);
-            self.queues.push(cpu, worker);
+            self.push(cpu, worker, view);
             self.dispatch(now, cpu, view, plan);
             self.find_refuge(now, worker, view, plan);
         }
@@ -253,7 +251,7 @@ impl Affinity {
             return;
         };
         self.charge(now, worker, view);
-        self.queues.push(cpu, worker);
+        self.push(cpu, worker, view);
         if self.choose(cpu, view) == Some(worker) {
             self.take(cpu, worker, view);
             plan.extend(cpu, now + self.quantum_ns);

@@ -7,14 +7,18 @@
 //! from another CPU is set near that clock, so that it neither pays for what it got where nobody else
 //! wanted to run, nor is owed for the time when it did not want to.
 //!
+//! Other CPUs help themselves from these queues, so it must be known without looking at each: who has
+//! waited anywhere beyond its *patience*, a virtual time up to which it is left to its own CPU; and
+//! which queues are the longest.
+//!
 //! Source: Goyal, Vin, Cheng, "Start-time fair queueing", SIGCOMM 1996.
 //!
 //! [`meter`]: super::meter
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::seats::may_run;
-use crate::{CpuId, Topology, VcpuId, View};
+use crate::{CpuId, CpuSet, Topology, VcpuId, View};
 
 /// Virtual time: sums of costs, for as long as a host lives.
 pub(super) type VirtualTime = u128;
@@ -23,14 +27,16 @@ pub(super) type VirtualTime = u128;
 #[derive(Debug)]
 pub(super) struct FairQueues {
     queues: Vec<BTreeSet<(VirtualTime, VcpuId)>>,
-    /// All of them together.
+    /// All of them together, by the end of their patience.
     everybody: BTreeSet<(VirtualTime, VcpuId)>,
+    /// CPUs by the length of their queue, where somebody waits.
+    by_length: BTreeMap<usize, CpuSet>,
     /// Per CPU.
     clocks: Vec<VirtualTime>,
     /// Per vCPU.
     times: Vec<VirtualTime>,
-    /// Per vCPU: in which CPU's queue it waits.
-    place: Vec<Option<CpuId>>,
+    /// Per vCPU: in which CPU's queue it waits, and the end of its patience.
+    place: Vec<Option<(CpuId, VirtualTime)>>,
 }
 
 impl FairQueues {
@@ -38,6 +44,7 @@ impl FairQueues {
         Self {
             queues: vec![BTreeSet::new(); topology.cpu_count()],
             everybody: BTreeSet::new(),
+            by_length: BTreeMap::new(),
             clocks: vec![0; topology.cpu_count()],
             times: Vec::new(),
             place: Vec::new(),
@@ -75,22 +82,42 @@ impl FairQueues {
         *time = (*time).clamp(earliest, latest);
     }
 
-    pub(super) fn push(&mut self, cpu: CpuId, vcpu: VcpuId) {
-        let entry = (self.time(vcpu), vcpu);
-        self.queues[cpu.index()].insert(entry);
-        self.everybody.insert(entry);
-        self.place[vcpu.index()] = Some(cpu);
+    /// A vCPU waits at a CPU; others may see to it once they are `patience` ahead of it.
+    pub(super) fn push(&mut self, cpu: CpuId, vcpu: VcpuId, patience: u64) {
+        let time = self.time(vcpu);
+        let end = time + VirtualTime::from(patience);
+        let queue = &mut self.queues[cpu.index()];
+        queue.insert((time, vcpu));
+        let length = queue.len();
+        self.everybody.insert((end, vcpu));
+        self.place[vcpu.index()] = Some((cpu, end));
+        self.note_length(cpu, length - 1, length);
     }
 
     /// A vCPU waits no more. Tells whether it did.
     pub(super) fn remove(&mut self, vcpu: VcpuId) -> bool {
         let place = self.place.get_mut(vcpu.index()).and_then(Option::take);
-        if let Some(cpu) = place {
-            let entry = (self.time(vcpu), vcpu);
-            self.queues[cpu.index()].remove(&entry);
-            self.everybody.remove(&entry);
+        if let Some((cpu, end)) = place {
+            let time = self.time(vcpu);
+            let queue = &mut self.queues[cpu.index()];
+            queue.remove(&(time, vcpu));
+            let length = queue.len();
+            self.everybody.remove(&(end, vcpu));
+            self.note_length(cpu, length + 1, length);
         }
         place.is_some()
+    }
+
+    fn note_length(&mut self, cpu: CpuId, before: usize, now: usize) {
+        if let Some(cpus) = self.by_length.get_mut(&before) {
+            cpus.remove(cpu);
+            if cpus.is_empty() {
+                self.by_length.remove(&before);
+            }
+        }
+        if now > 0 {
+            self.by_length.entry(now).or_default().insert(cpu);
+        }
     }
 
     /// A CPU begins to serve a vCPU.
@@ -103,9 +130,11 @@ impl FairQueues {
         self.queues[cpu.index()].iter().map(|&(_, vcpu)| vcpu)
     }
 
-    /// Those who wait anywhere, the most deserving first.
-    pub(super) fn everybody(&self) -> impl Iterator<Item = VcpuId> + use<'_> {
-        self.everybody.iter().map(|&(_, vcpu)| vcpu)
+    /// Who may run on this CPU and whose patience ended before `time`: the one where it ended first.
+    pub(super) fn impatient(&self, time: VirtualTime, cpu: CpuId, view: &View) -> Option<VcpuId> {
+        let ended = self.everybody.iter().take_while(|&&(end, _)| end < time);
+        let mut ended = ended.map(|&(_, vcpu)| vcpu);
+        ended.find(|&vcpu| may_run(view, vcpu, cpu))
     }
 
     /// The next in a CPU's own queue.
@@ -119,14 +148,14 @@ impl FairQueues {
         if self.everybody.is_empty() {
             return None;
         }
-        let crowded = (0..self.queues.len()).filter(|&other| !self.queues[other].is_empty());
-        let best = crowded.filter_map(|other| {
-            let other = CpuId(other as u16);
-            let mut waiting = self.of(other);
-            let vcpu = waiting.find(|&vcpu| may_run(view, vcpu, cpu))?;
-            let longest = std::cmp::Reverse(self.queues[other.index()].len());
-            Some((view.topology().distance(cpu, other), longest, other, vcpu))
-        });
-        best.min().map(|(_, _, _, vcpu)| vcpu)
+        let around = view.topology().around(cpu);
+        around.iter().find_map(|domain| {
+            let longest_first = self.by_length.values().rev();
+            let mut crowded = longest_first.flat_map(|&cpus| (cpus & *domain).iter());
+            crowded.find_map(|other| self.of(other).find(|&vcpu| may_run(view, vcpu, cpu)))
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,13 +92,7 @@ impl Seats {
         if choice.contains(last) {
             return Some(last);
         }
-        let (topology, place) = (view.topology(), view.topology().place(last));
-        let around = [
-            topology.cores()[usize::from(place.core)],
-            topology.llcs()[usize::from(place.llc)],
-            topology.nodes()[usize::from(place.node)],
-            choice,
-        ];
+        let around = view.topology().around(last);
         around.iter().find_map(|&domain| (domain & choice).first())
     }
 }

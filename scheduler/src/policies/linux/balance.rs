@@ -3,21 +3,10 @@
 use super::Linux;
 use crate::{CpuId, CpuSet, Nanos, Topology, VcpuId, View};
 
-/// The CPUs that share something with a CPU, from near to far.
-fn domains(cpu: CpuId, topology: &Topology) -> [CpuSet; 4] {
-    let place = topology.place(cpu);
-    [
-        topology.cores()[usize::from(place.core)],
-        topology.llcs()[usize::from(place.llc)],
-        topology.nodes()[usize::from(place.node)],
-        topology.cpus(),
-    ]
-}
-
 /// The member of a set that is nearest to a CPU.
 pub(super) fn nearest(cpu: CpuId, set: &CpuSet, topology: &Topology) -> Option<CpuId> {
-    let domains = domains(cpu, topology).into_iter();
-    domains
+    let around = topology.around(cpu).into_iter();
+    around
         .map(|domain| domain & *set)
         .find_map(|near| near.first())
 }
@@ -28,7 +17,7 @@ impl Linux {
         if self.pin || self.overloaded.is_empty() || !view.online().contains(cpu) {
             return;
         }
-        for (distance, domain) in domains(cpu, view.topology()).into_iter().enumerate() {
+        for (distance, domain) in view.topology().around(cpu).into_iter().enumerate() {
             let busy = (self.overloaded & domain).iter();
             let load = |cpu: &CpuId| self.queues[cpu.index()].weight();
             let Some(busiest) = busy.max_by_key(|cpu| (load(cpu), std::cmp::Reverse(*cpu))) else {
