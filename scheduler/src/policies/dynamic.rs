@@ -75,6 +75,8 @@ pub struct Dynamic {
     places: Vec<Place>,
     active: Vec<bool>,
     strays: VecDeque<VcpuId>,
+    /// CPUs that no team has.
+    unowned: CpuSet,
     /// CPUs on which nobody runs.
     idle: CpuSet,
     /// CPUs for which something may have changed in this event.
@@ -98,6 +100,7 @@ impl Dynamic {
             places: Vec::new(),
             active: Vec::new(),
             strays: VecDeque::new(),
+            unowned: topology.cpus(),
             idle: topology.cpus(),
             touched: CpuSet::EMPTY,
             interval_end: None,

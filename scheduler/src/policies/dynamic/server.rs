@@ -2,7 +2,7 @@
 
 use super::shares::{Claimant, share_out};
 use super::{Dynamic, Place, Team};
-use crate::{CpuId, CpuSet, Distance, MS, Nanos, Plan, VcpuId, View, VmId};
+use crate::{CpuSet, MS, Nanos, Plan, VcpuId, View, VmId};
 
 /// How long a VM that wants more than it has is left waiting, so that many such are heard together.
 const HEARING: Nanos = 10 * MS;
@@ -38,6 +38,7 @@ impl Dynamic {
 
     pub(super) fn dissolve(&mut self, vm: VmId) {
         let team = self.teams[vm.index()].take().expect("it has arrived");
+        self.unowned = self.unowned | team.cpus;
         for cpu in team.cpus.iter() {
             self.cpus[cpu.index()].owner = None;
         }
@@ -212,6 +213,7 @@ impl Dynamic {
         }
         let lost = team.cpus - kept;
         team.cpus = kept;
+        self.unowned = self.unowned | lost;
         for cpu in lost.iter() {
             self.cpus[cpu.index()].owner = None;
         }
@@ -219,11 +221,10 @@ impl Dynamic {
 
     /// Gives a team what it may have: CPUs near those that it has.
     fn grow(&mut self, vm: VmId, reach: &CpuSet, view: &View) {
-        let owned = |cpu: &CpuId| self.cpus[cpu.index()].owner.is_some();
-        let mut free: CpuSet = (*reach & *view.online())
-            .iter()
-            .filter(|cpu| !owned(cpu))
-            .collect();
+        if self.team(vm).cpus.len() >= self.team(vm).target as usize {
+            return;
+        }
+        let mut free = *reach & *view.online() & self.unowned;
         let topology = view.topology();
         let room = |cpus: &CpuSet| (free & *cpus).len();
         let widest = topology.llcs().iter().rev().max_by_key(|cpus| room(cpus));
@@ -234,13 +235,14 @@ impl Dynamic {
                 return;
             }
             let anchor = team.cpus.first().or(start);
-            let distance =
-                |cpu: CpuId| anchor.map_or(Distance::Same, |at| topology.distance(at, cpu));
-            let Some(cpu) = free.iter().min_by_key(|&cpu| (distance(cpu), cpu)) else {
+            let around = anchor.map(|anchor| topology.around(anchor));
+            let mut near = around.iter().flatten().map(|&domain| domain & free);
+            let Some(cpu) = near.find_map(|near| near.first()) else {
                 return;
             };
             free.remove(cpu);
             team.cpus.insert(cpu);
+            self.unowned.remove(cpu);
             self.cpus[cpu.index()].owner = Some(vm);
         }
     }

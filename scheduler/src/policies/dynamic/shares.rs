@@ -1,5 +1,8 @@
 //! How many CPUs each VM may use: max-min fair by weight, in whole CPUs.
 
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
 /// A VM that wants CPUs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Claimant {
@@ -18,18 +21,58 @@ pub(super) fn share_out(claimants: &[Claimant], cpus: u32) -> Vec<u32> {
         .iter()
         .map(|claimant| claimant.most.min(1))
         .collect();
-    for _ in shares.iter().sum()..cpus {
-        let open = (0..shares.len()).filter(|&index| shares[index] < claimants[index].most);
-        let least = open.min_by(|&a, &b| {
-            let served = |index: usize| shares[index] >= claimants[index].wanted;
-            let scaled =
-                |of: usize, by: usize| u64::from(shares[of]) * u64::from(claimants[by].weight);
-            (served(a), scaled(a, b)).cmp(&(served(b), scaled(b, a)))
-        });
-        let Some(least) = least else { break };
-        shares[least] += 1;
+    let given: u32 = shares.iter().sum();
+    let open = (0..shares.len()).filter(|&index| shares[index] < claimants[index].most);
+    let turns = open.map(|index| Reverse(Next::new(claimants, index, shares[index])));
+    let mut next = BinaryHeap::from_iter(turns);
+    for _ in given..cpus {
+        let Some(Reverse(Next { index, .. })) = next.pop() else {
+            break;
+        };
+        shares[index] += 1;
+        if shares[index] < claimants[index].most {
+            next.push(Reverse(Next::new(claimants, index, shares[index])));
+        }
     }
     shares
+}
+
+/// Somebody who could use one more CPU. The least is the next to get one.
+#[derive(Debug, PartialEq, Eq)]
+struct Next {
+    /// It has all that it makes good use of.
+    served: bool,
+    share: u32,
+    weight: u32,
+    index: usize,
+}
+
+impl Next {
+    fn new(claimants: &[Claimant], index: usize, share: u32) -> Self {
+        let claimant = &claimants[index];
+        Self {
+            served: share >= claimant.wanted,
+            share,
+            weight: claimant.weight,
+            index,
+        }
+    }
+}
+
+impl Ord for Next {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Shares over weights, as whole numbers.
+        let scaled = |share: u32, weight: u32| u64::from(share) * u64::from(weight);
+        let here = scaled(self.share, other.weight);
+        let there = scaled(other.share, self.weight);
+        (self.served, here, self.index).cmp(&(other.served, there, other.index))
+    }
+}
+
+impl PartialOrd for Next {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 #[cfg(test)]
