@@ -34,6 +34,7 @@ docs/simulator.md. What there is for --policy: muster sched policies.
 
 Examples:
   muster sim sched --list
+  muster sim sched gang-matrix --about
   muster sim sched gang-matrix --svg gang.svg
   muster sim sched my.toml --policy gang:quantum=20ms --policy affinity --seed 7 --html out.html
   muster sim sched my.toml --trace out.json     open it with https://ui.perfetto.dev
@@ -79,6 +80,10 @@ struct SchedArgs {
     #[arg(long, conflicts_with = "scenario")]
     list: bool,
 
+    /// Tell what the scenario shows and by what it is judged, and run nothing
+    #[arg(long)]
+    about: bool,
+
     /// Write the report as JSON; - is standard output, instead of the tables
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     json: Option<PathBuf>,
@@ -114,24 +119,54 @@ pub fn run(args: &SimArgs) -> Result<ExitCode> {
     let SimCommand::Sched(args) = &args.command;
     match &args.scenario {
         None => list()?,
+        Some(scenario) if args.about => about(&load(scenario)?)?,
         Some(scenario) => compare(args, &load(scenario)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the scenarios that come with the program.
+/// Prints the scenarios that come with the program, a line for each.
 fn list() -> Result<()> {
     let width = SHIPPED.iter().map(|shipped| shipped.name.len()).max();
     let width = width.unwrap_or(0);
-    let columns = output::terminal_width().unwrap_or(100);
     let mut text = String::new();
     for shipped in SHIPPED {
         let scenario = Scenario::parse(shipped.text)
             .with_context(|| format!("cannot read the scenario {}", shipped.name))?;
-        let lines = output::wrap(&scenario.about, columns.saturating_sub(width + 2).max(30));
-        for (number, line) in lines.iter().enumerate() {
-            let name = if number == 0 { shipped.name } else { "" };
-            let line = format!("{name:width$}  {line}");
+        let line = format!(
+            "{:width$}  {}",
+            shipped.name,
+            first_sentence(&scenario.about)
+        );
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text.push_str("\nAll of what one shows: muster sim sched NAME --about\n");
+    output::print(&text)
+}
+
+/// A text up to its first full stop, in one line.
+fn first_sentence(text: &str) -> String {
+    let mut sentence = String::new();
+    for word in text.split_whitespace() {
+        if !sentence.is_empty() {
+            sentence.push(' ');
+        }
+        sentence.push_str(word);
+        if word.ends_with('.') {
+            break;
+        }
+    }
+    sentence
+}
+
+/// Prints what a scenario says of itself.
+fn about(scenario: &Scenario) -> Result<()> {
+    let width = output::terminal_width().unwrap_or(100);
+    let mut text = format!("{}\n", scenario.name);
+    for paragraph in scenario.about.split("\n\n") {
+        text.push('\n');
+        for line in output::wrap(paragraph, width.max(30)) {
             text.push_str(line.trim_end());
             text.push('\n');
         }
@@ -269,6 +304,18 @@ fn check_outputs(args: &SchedArgs) -> Result<()> {
         let svg = svg.display();
         let error = format!("--svg {svg}: expected a file name that ends in .svg, or a directory");
         return Err(UsageError(error).into());
+    }
+    let files = [("html", &args.html), ("trace", &args.trace)];
+    for (option, path) in files.into_iter().chain([("svg", &args.svg)]) {
+        if path.as_deref().is_some_and(is_stdout) {
+            let error = format!("--{option} -: expected a file; only --json takes standard output");
+            return Err(UsageError(error).into());
+        }
+    }
+    for path in [&args.json, &args.html, &args.trace].into_iter().flatten() {
+        if !is_stdout(path) && path.is_dir() {
+            anyhow::bail!("cannot write {}: it is a directory", path.display());
+        }
     }
     for path in [&args.json, &args.svg, &args.html, &args.trace]
         .into_iter()

@@ -198,4 +198,25 @@ fn policies_are_listed_for_people_and_programs() {
 fn scenarios_that_come_with_muster_are_listed() {
     let output = muster(Path::new("."), &["sim", "sched", "--list"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
+    let list = text(&output.stdout);
+    let lines = list.lines().take_while(|line| !line.is_empty());
+    assert_eq!(lines.count(), muster_scheduler::sim::shipped::SHIPPED.len());
+    assert!(!list.contains("Tolerance"), "{list}");
+}
+
+#[test]
+fn standard_output_is_no_directory_of_that_name() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("-")).unwrap();
+    let output = muster(dir.path(), &["sim", "sched", "ready-queue", "--json", "-"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_scenario_tells_what_it_shows() {
+    let output = muster(Path::new("."), &["sim", "sched", "skew", "--about"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let about = text(&output.stdout);
+    assert!(about.starts_with("skew\n"), "{about}");
+    assert!(about.contains("Tolerance: "), "{about}");
 }

@@ -207,13 +207,19 @@ impl FromStr for TopologySpec {
             number.ok_or_else(|| TopologyError::NotANumber(text.to_owned()))
         };
         let mut spec = Self::default();
+        let mut seen = Vec::new();
         if !text.contains('=') {
             spec.cores = number(text)?;
             return Ok(spec);
         }
         for part in text.split(',') {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
-            let field = match key.trim() {
+            let key = key.trim();
+            if seen.contains(&key) {
+                return Err(TopologyError::Twice(key.to_owned()));
+            }
+            seen.push(key);
+            let field = match key {
                 "nodes" => &mut spec.nodes,
                 "llcs" => &mut spec.llcs,
                 "cores" => &mut spec.cores,
@@ -244,6 +250,9 @@ pub enum TopologyError {
     /// A key that there is not.
     #[error("unknown {0:?} in a topology: allowed are nodes, llcs, cores and threads")]
     Unknown(String),
+    /// A key that is there already.
+    #[error("{0:?} stands twice in a topology")]
+    Twice(String),
 }
 
 #[cfg(test)]

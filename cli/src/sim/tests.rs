@@ -93,6 +93,26 @@ fn charts_go_to_a_file_or_a_directory() {
 }
 
 #[test]
+fn outputs_that_cannot_be_are_found_before_the_runs() {
+    for option in ["--svg", "--html", "--trace"] {
+        let error = check_outputs(&args(&["x", option, "-"]).unwrap()).unwrap_err();
+        assert!(error.is::<UsageError>(), "{option}: {error}");
+    }
+    check_outputs(&args(&["x", "--json", "-"]).unwrap()).unwrap();
+    for option in ["--json", "--html", "--trace"] {
+        let error = check_outputs(&args(&["x", option, "/"]).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("a directory"), "{option}");
+    }
+}
+
+#[test]
+fn a_list_has_first_sentences() {
+    assert_eq!(first_sentence("One\nand a half. Two."), "One and a half.");
+    assert_eq!(first_sentence("No end"), "No end");
+    assert_eq!(first_sentence(""), "");
+}
+
+#[test]
 fn names_of_files_are_plain() {
     assert_eq!(
         file_word("gang:quantum=20ms+../x"),

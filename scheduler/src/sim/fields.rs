@@ -97,6 +97,17 @@ impl Fields {
         }
     }
 
+    /// A text that is printed where only one line is expected.
+    pub(super) fn label(&mut self, key: &'static str) -> Result<Option<String>, ScenarioError> {
+        let text = self.text(key)?;
+        match text {
+            Some(text) if text.contains(char::is_control) => {
+                Err(self.bad(key, format!("{text:?}"), "a text in one line"))
+            }
+            text => Ok(text),
+        }
+    }
+
     /// A time such as `"20ms"`.
     pub(super) fn time(&mut self, key: &'static str) -> Result<Option<Nanos>, ScenarioError> {
         let Some(value) = self.take(key) else {
@@ -285,7 +296,8 @@ impl Fields {
         match self.table.keys().next() {
             None => Ok(()),
             Some(key) => Err(ScenarioError::UnknownKey {
-                field: self.name(key),
+                // A key in quotation marks may have anything in it.
+                field: self.name(&key.escape_debug().to_string()),
                 known: self.known.join(", "),
             }),
         }

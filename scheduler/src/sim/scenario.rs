@@ -41,6 +41,9 @@ pub use guests::{Arrivals, RunTime, Sizes, VmGroup};
 pub use host::{Costs, Steal};
 pub use workload::{LockKind, Phase, Receivers, Spread, Wait, Workload};
 
+/// The most vCPUs that all VMs have together, apart from those that arrive at random.
+const VCPUS_TOTAL_MAX: u64 = 65_536;
+
 /// A whole experiment: the keys of the file's first level.
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -183,12 +186,12 @@ impl Scenario {
     /// Reads a scenario file.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         let mut fields = Fields::parse(text)?;
-        let name = fields.text("name")?;
+        let name = fields.label("name")?;
         let name = fields.required("name", name, "a name")?;
         let about = fields.text("about")?.unwrap_or_default();
         let duration_ns = fields.positive_time("duration", SECOND)?;
         let warm_up_ns = fields.time_or("warm-up", 0)?;
-        let seed = fields.number("seed", 0..=u64::MAX)?.unwrap_or(1);
+        let seed = fields.number("seed", 0..=i64::MAX as u64)?.unwrap_or(1);
         let baseline = fields.parsed("baseline")?;
         let baseline = baseline.unwrap_or_else(default_baseline);
         let mut policies = fields.parsed_list("policies")?;
@@ -205,7 +208,8 @@ impl Scenario {
             return fields.required("vm", None, "one [[vm]] at least");
         }
         let vms = tables.into_iter().map(|vm| VmGroup::read(vm, &topology));
-        let vms = vms.collect::<Result<_, _>>()?;
+        let vms = vms.collect::<Result<Vec<_>, _>>()?;
+        check_total(&vms)?;
         let faults = Faults::read(fields.table("faults")?)?;
         let swaps = fields.tables("swap")?.into_iter().map(Swap::read);
         let swaps = swaps.collect::<Result<_, _>>()?;
@@ -237,6 +241,26 @@ impl Scenario {
     pub fn total_ns(&self) -> Nanos {
         self.warm_up_ns + self.duration_ns
     }
+}
+
+/// More vCPUs would take all of a machine's memory and nobody could wait for the end. Who arrives one
+/// by one may have left before the next comes, and does not count.
+fn check_total(vms: &[VmGroup]) -> Result<(), ScenarioError> {
+    let mut total = 0;
+    for (index, group) in vms.iter().enumerate() {
+        if group.arrivals.is_some() {
+            continue;
+        }
+        total += u64::from(group.count) * u64::from(group.spec.vcpus);
+        if total > VCPUS_TOTAL_MAX {
+            return Err(ScenarioError::BadValue {
+                field: format!("vm[{index}].count"),
+                value: group.count.to_string(),
+                expected: format!("at most {VCPUS_TOTAL_MAX} vCPUs in all VMs, not {total}"),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn default_baseline() -> PolicySpec {

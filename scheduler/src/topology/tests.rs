@@ -33,6 +33,10 @@ fn nonsense_is_told() {
     let huge = format!("cores={0},llcs={0}", usize::MAX);
     assert!(error(&huge).ends_with("a host has from 1 to 1024"));
     assert!(error("sockets=2").starts_with("unknown \"sockets\""));
+    assert_eq!(
+        error("nodes=2,nodes=3"),
+        "\"nodes\" stands twice in a topology"
+    );
     assert!(error("many").starts_with("\"many\" is not a number"));
     assert!(error("cores=").starts_with("\"\" is not a number"));
 }

@@ -91,7 +91,7 @@ impl VmGroup {
     }
 
     pub(super) fn read(mut fields: Fields, topology: &Topology) -> Result<Self, ScenarioError> {
-        let name = fields.text("name")?.unwrap_or_else(|| "vm".to_owned());
+        let name = fields.label("name")?.unwrap_or_else(|| "vm".to_owned());
         let vcpus = fields.count("vcpus", 1..=VCPUS_MAX, 1)?;
         let cap = fields.number("cap", 1..=100 * u64::from(VCPUS_MAX))?;
         let spec = VmSpec {

@@ -218,3 +218,28 @@ fn errors_name_the_field_and_what_is_allowed() {
         );
     }
 }
+
+#[test]
+fn what_is_printed_stays_in_its_line() {
+    let colour = "\"a\\u001b[31mb\"";
+    for text in [
+        format!("name = {colour}\n[[vm]]"),
+        format!("name = \"x\"\n[[vm]]\nname = {colour}"),
+        format!("name = \"x\"\n{colour} = 1\n[[vm]]"),
+    ] {
+        let error = error(&text);
+        assert!(!error.contains(char::is_control), "{error:?}");
+    }
+    error("name = \"x\"\n\"two\\nlines\" = 1\n[[vm]]");
+}
+
+#[test]
+fn no_more_vcpus_than_anybody_could_wait_for() {
+    let vms = |count: u32| format!("name = \"x\"\n[[vm]]\n[[vm]]\ncount = {count}\nvcpus = 1024");
+    parse(&vms(63));
+    assert_eq!(
+        error(&vms(64)),
+        "vm[1].count = 64: expected at most 65536 vCPUs in all VMs, not 65537"
+    );
+    parse(&(vms(1_000_000) + "\narrivals = {}"));
+}
