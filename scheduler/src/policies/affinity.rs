@@ -17,6 +17,8 @@
 
 mod rebalance;
 
+pub use rebalance::PARAMS as BALANCE_PARAMS;
+
 use std::collections::BTreeSet;
 
 use super::fair_queues::{FairQueues, VirtualTime};
@@ -24,13 +26,27 @@ use super::homes::Homes;
 use super::meter::Meter;
 use super::seats::Seats;
 use crate::policy::{Claims, Event, Load, Policy};
-use crate::registry::Args;
-use crate::{CpuId, MS, Nanos, Plan, SECOND, Topology, VcpuId, View, VmId};
+use crate::registry::{Args, Kind, Param, QUANTUM_10};
+use crate::{CpuId, MS, Nanos, Plan, SECOND, Topology, US, VcpuId, View, VmId};
 
 /// How much CPU time a vCPU that wakes must be owed to take another's CPU.
 const PREEMPT_NS: Nanos = MS;
 /// A vCPU that changes its CPU is set at most this many times `slack` from the CPU's clock.
 const LAG_MAX_SLACKS: u64 = 4;
+
+/// What can be set.
+pub const PARAMS: &[Param] = &[
+    QUANTUM_10,
+    Param {
+        name: "slack",
+        kind: Kind::Duration {
+            default: 20 * MS,
+            min: US,
+            max: 10 * SECOND,
+        },
+        meaning: "how much CPU time a vCPU must be owed before another CPU fetches it",
+    },
+];
 
 /// See the module's head.
 #[derive(Debug)]

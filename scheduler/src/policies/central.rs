@@ -16,9 +16,24 @@
 use std::collections::BTreeSet;
 
 use super::seats::may_run;
+use super::timeshare::DECAY;
 use super::timeshare::{ReadyQueue, Timeshare};
-use crate::registry::Args;
-use crate::{CpuId, Nanos, Topology, VcpuId, View};
+use crate::registry::{Args, Kind, Param, QUANTUM_10};
+use crate::{CpuId, MS, Nanos, Topology, VcpuId, View};
+
+/// How long the list is locked: here and in [`hybrid`](super::hybrid).
+pub const LOCK: Param = Param {
+    name: "lock",
+    kind: Kind::Duration {
+        default: 200,
+        min: 0,
+        max: MS,
+    },
+    meaning: "how long a CPU holds the lock of the list that all share; 0ns: it costs nothing",
+};
+
+/// What can be set.
+pub const PARAMS: &[Param] = &[QUANTUM_10, DECAY, LOCK];
 
 /// See the module's head.
 pub type Central = Timeshare<CentralQueue>;

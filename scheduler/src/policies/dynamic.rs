@@ -24,8 +24,8 @@ mod shares;
 use std::collections::VecDeque;
 
 use crate::policy::{Claims, Event, Policy};
-use crate::registry::Args;
-use crate::{CpuId, CpuSet, Nanos, Plan, Topology, VcpuId, View, VmId};
+use crate::registry::{Args, Param, QUANTUM_10, quantum};
+use crate::{CpuId, CpuSet, MS, Nanos, Plan, SECOND, Topology, VcpuId, View, VmId};
 
 /// A VM with its CPUs.
 #[derive(Debug, Default)]
@@ -61,6 +61,21 @@ enum Place {
     Ready,
     On(CpuId),
 }
+
+/// What can be set.
+pub const PARAMS: &[Param] = &[
+    QUANTUM_10,
+    Param {
+        name: "interval",
+        kind: quantum(SECOND),
+        meaning: "how often it looks how many vCPUs a VM keeps busy",
+    },
+    Param {
+        name: "lease",
+        kind: quantum(100 * MS),
+        meaning: "how long a VM has a CPU when there are more VMs than CPUs",
+    },
+];
 
 /// See the module's head.
 #[derive(Debug)]

@@ -17,11 +17,48 @@
 
 use std::collections::BTreeSet;
 
+use super::central::LOCK;
 use super::central::Lock;
 use super::seats::may_run;
+use super::timeshare::DECAY;
 use super::timeshare::{ReadyQueue, Timeshare};
-use crate::registry::Args;
-use crate::{CpuId, Nanos, Topology, VcpuId, View};
+use crate::registry::{Args, Kind, Param, QUANTUM_10};
+use crate::{CpuId, MS, Nanos, SECOND, Topology, US, VcpuId, View};
+
+/// What can be set.
+pub const PARAMS: &[Param] = &[
+    QUANTUM_10,
+    DECAY,
+    LOCK,
+    Param {
+        name: "bonus",
+        kind: Kind::Count {
+            default: 4,
+            min: 0,
+            max: 1_000,
+            unit: "levels; a quantum costs 2",
+        },
+        meaning: "how far ahead of others those are who were on the CPU last",
+    },
+    Param {
+        name: "warm",
+        kind: Kind::Duration {
+            default: 20 * MS,
+            min: 0,
+            max: 10 * SECOND,
+        },
+        meaning: "how long after leaving a CPU they are",
+    },
+    Param {
+        name: "age",
+        kind: Kind::Duration {
+            default: 20 * MS,
+            min: US,
+            max: 10 * SECOND,
+        },
+        meaning: "how long a wait is worth a level",
+    },
+];
 
 /// See the module's head.
 pub type Hybrid = Timeshare<HybridQueue>;

@@ -27,7 +27,7 @@ mod run_queue;
 use std::collections::BTreeSet;
 
 use crate::policy::{Claims, Event, Policy};
-use crate::registry::Args;
+use crate::registry::{Args, Kind, Param, quantum};
 use crate::{CpuId, CpuSet, MS, Nanos, Plan, Topology, US, VcpuId, View, VmId};
 use run_queue::{Entity, RunQueue, WEIGHT_UNIT};
 
@@ -42,6 +42,35 @@ enum Place {
     /// In none; where it was last.
     Off(Entity, Option<CpuId>),
 }
+
+/// What can be set.
+pub const PARAMS: &[Param] = &[
+    Param {
+        name: "slice",
+        kind: quantum(3 * MS),
+        meaning: "what a vCPU asks for at a time",
+    },
+    Param {
+        name: "tick",
+        kind: quantum(4 * MS),
+        meaning: "how often a CPU looks whether a slice is used up (4ms is HZ=250)",
+    },
+    Param {
+        name: "pin",
+        kind: Kind::Flag { default: false },
+        meaning: "every vCPU has a CPU for ever, siblings apart",
+    },
+    Param {
+        name: "seed",
+        kind: Kind::Count {
+            default: 1,
+            min: 0,
+            max: u64::MAX,
+            unit: "a seed",
+        },
+        meaning: "for the phases of ticks, and choices between equal CPUs",
+    },
+];
 
 /// See the module's head.
 #[derive(Debug)]

@@ -16,8 +16,23 @@ use rand_core::{Rng as _, SeedableRng as _};
 use rand_xoshiro::SplitMix64;
 
 use crate::policy::{Claims, Event, Policy};
-use crate::registry::Args;
+use crate::registry::{Args, Kind, Param, QUANTUM_10};
 use crate::{CpuId, Nanos, Plan, Topology, VcpuId, View};
+
+/// What can be set.
+pub const PARAMS: &[Param] = &[
+    QUANTUM_10,
+    Param {
+        name: "vary",
+        kind: Kind::Count {
+            default: 0,
+            min: 0,
+            max: 100,
+            unit: "percent",
+        },
+        meaning: "by how much turns are shorter or longer at most, by chance",
+    },
+];
 
 /// See the module's head.
 #[derive(Debug)]

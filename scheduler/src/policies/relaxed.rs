@@ -24,9 +24,9 @@ use std::collections::BTreeSet;
 
 use crate::plan::LOAN_MAX;
 use crate::policy::{Claims, Event, Granularity, Policy};
-use crate::registry::Args;
+use crate::registry::{Args, Kind, Param, time};
 use crate::view::LockState;
-use crate::{CpuId, Nanos, Plan, Runstate, VcpuId, View, VmId};
+use crate::{CpuId, MS, Nanos, Plan, Runstate, SECOND, US, VcpuId, View, VmId};
 
 /// What is kept of a vCPU.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +40,43 @@ struct Member {
     /// It was stopped for the longest time: until when it may not be stopped again.
     spared_until: Nanos,
 }
+
+/// What can be set.
+pub const PARAMS: &[Param] = &[
+    time(
+        "stop",
+        3 * MS,
+        100 * US,
+        SECOND,
+        "the lead at which a vCPU is held back while its slowest sibling has no CPU",
+    ),
+    time(
+        "start",
+        MS,
+        10 * US,
+        SECOND,
+        "the lead below which it may run again in any case",
+    ),
+    time(
+        "check",
+        MS,
+        100 * US,
+        100 * MS,
+        "how often leads are looked at",
+    ),
+    time(
+        "longest",
+        20 * MS,
+        MS,
+        SECOND,
+        "the longest time for which a vCPU is held back at a stretch",
+    ),
+    Param {
+        name: "strict",
+        kind: Kind::Flag { default: false },
+        meaning: "the whole VM stops, and starts again only as a whole",
+    },
+];
 
 /// See the module's head.
 #[derive(Debug)]

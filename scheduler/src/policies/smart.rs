@@ -22,11 +22,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plan::{Change, LOAN_MAX};
+use crate::plan::{Change, GRACE_MAX, LOAN_MAX};
 use crate::policy::{Claims, Event, Granularity, Policy};
-use crate::registry::Args;
+use crate::registry::{Args, Param, time};
 use crate::view::LockState;
-use crate::{CpuId, MS, Nanos, Plan, VcpuId, View, VmId};
+use crate::{CpuId, MS, Nanos, Plan, SECOND, US, VcpuId, View, VmId};
 
 /// How often stranded holders are looked at while there are some.
 const SCAN: Nanos = MS;
@@ -40,6 +40,38 @@ struct Account {
     /// Who had to wait last.
     creditor: Option<VcpuId>,
 }
+
+/// What can be set.
+pub const PARAMS: &[Param] = &[
+    time(
+        "grace",
+        200 * US,
+        10 * US,
+        GRACE_MAX,
+        "how long a holder may stay on a CPU that it has to leave",
+    ),
+    time(
+        "debt",
+        500 * US,
+        0,
+        5 * MS,
+        "no grace for a vCPU that owes more than this",
+    ),
+    time(
+        "boost",
+        100 * US,
+        10 * US,
+        LOAN_MAX,
+        "how long a stopped holder has the CPU of a sibling that spins",
+    ),
+    time(
+        "pause",
+        6 * MS,
+        100 * US,
+        SECOND,
+        "the least time between two boosts of the same two vCPUs",
+    ),
+];
 
 /// See the module's head.
 #[derive(Debug)]

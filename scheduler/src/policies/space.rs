@@ -26,7 +26,7 @@ mod partition;
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::policy::{Claims, Event, Granularity, Policy};
-use crate::registry::Args;
+use crate::registry::{Args, Kind, Param, QUANTUM_10};
 use crate::{CpuId, CpuSet, Level, Nanos, Plan, Topology, Turn, VcpuId, View, VmId};
 use partition::Fit;
 
@@ -42,6 +42,26 @@ struct Job {
     /// Each vCPU's CPU; empty while it waits.
     homes: Vec<Option<CpuId>>,
 }
+
+/// What can be set.
+pub const PARAMS: &[Param] = &[
+    Param {
+        name: "order",
+        kind: Kind::Choice(&["arrival", "smallest"]),
+        meaning: "who starts first: who came first, or who needs least (vCPUs x run time)",
+    },
+    Param {
+        name: "backfill",
+        kind: Kind::Count {
+            default: 0,
+            min: 0,
+            max: 1_000_000,
+            unit: "VMs",
+        },
+        meaning: "how many that fit may start before one that stands ahead of them",
+    },
+    QUANTUM_10,
+];
 
 /// See the module's head.
 #[derive(Debug)]

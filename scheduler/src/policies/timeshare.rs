@@ -18,11 +18,22 @@ use std::fmt;
 use super::meter::Meter;
 use super::seats::Seats;
 use crate::policy::{Claims, Event, Load, Policy};
-use crate::registry::Args;
+use crate::registry::{Args, Kind, Param};
 use crate::{CpuId, MS, Nanos, Plan, SECOND, Topology, VcpuId, View, VmId};
 
 /// How many levels ahead a vCPU that wakes must be to take another's CPU.
 const PREEMPT_LEVELS: u64 = 2;
+
+/// A parameter of all who do so.
+pub const DECAY: Param = Param {
+    name: "decay",
+    kind: Kind::Duration {
+        default: SECOND,
+        min: MS,
+        max: 60 * SECOND,
+    },
+    meaning: "how often what vCPUs have used is halved",
+};
 
 /// Where vCPUs wait that are ready.
 pub trait ReadyQueue: fmt::Debug + Send {

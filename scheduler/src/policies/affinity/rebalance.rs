@@ -2,7 +2,22 @@
 
 use super::{Affinity, Mode};
 use crate::policies::homes::Homes;
-use crate::{CpuId, CpuSet, Nanos, Plan, Topology, VcpuId, View};
+use crate::registry::{Kind, Param, QUANTUM_10};
+use crate::{CpuId, CpuSet, MS, Nanos, Plan, SECOND, Topology, VcpuId, View};
+
+/// What can be set.
+pub const PARAMS: &[Param] = &[
+    QUANTUM_10,
+    Param {
+        name: "rebalance",
+        kind: Kind::Duration {
+            default: 100 * MS,
+            min: MS,
+            max: 60 * SECOND,
+        },
+        meaning: "how often a vCPU may be moved from a crowded CPU",
+    },
+];
 
 /// When it was done last, and what was seen.
 #[derive(Debug)]
