@@ -29,8 +29,8 @@ pub fn check(seed: u64, seen: &mut Seen) -> Result<(), String> {
 fn check_case(seed: u64, case: &Case, seen: &mut Seen) -> Result<(), String> {
     let scenario = Scenario::parse(&case.scenario).map_err(|error| error.to_string())?;
     let policy: PolicySpec = case.policy.parse().expect("a policy that was drawn");
-    let recording = run(&scenario, &policy, seed)?;
-    let again = run(&scenario, &policy, seed)?;
+    let recording = run(&scenario, &policy, seed, Keep::Spans)?;
+    let again = run(&scenario, &policy, seed, Keep::Spans)?;
     if recording.hash != again.hash {
         return Err("the same seed has given another run".to_owned());
     }
@@ -43,6 +43,12 @@ fn check_case(seed: u64, case: &Case, seen: &mut Seen) -> Result<(), String> {
     Ok(())
 }
 
-fn run(scenario: &Scenario, policy: &PolicySpec, seed: u64) -> Result<Recording, String> {
-    sim::run(scenario, policy, seed, Keep::Spans).map_err(|error| error.to_string())
+/// A run, or why it was given up.
+pub fn run(
+    scenario: &Scenario,
+    policy: &PolicySpec,
+    seed: u64,
+    keep: Keep,
+) -> Result<Recording, String> {
+    sim::run(scenario, policy, seed, keep).map_err(|error| error.to_string())
 }
