@@ -212,7 +212,10 @@ fn compare(args: &SchedArgs, scenario: &Scenario) -> Result<()> {
     check_outputs(args)?;
     let draws = args.svg.is_some() || args.html.is_some();
     let keep = if draws || args.trace.is_some() {
-        Keep::Spans
+        Keep::Window {
+            from_ns: window.from_ns,
+            to_ns: window.to_ns,
+        }
     } else {
         Keep::Totals
     };

@@ -11,6 +11,40 @@ pub enum Keep {
     Totals,
     /// Spans, up to [`SPANS_MAX`], and marks.
     Spans,
+    /// The same, but only spans and runstates that can be seen between two times.
+    Window {
+        /// From when.
+        from_ns: Nanos,
+        /// Until when.
+        to_ns: Nanos,
+    },
+}
+
+impl Keep {
+    /// The stretch of time of which anything is kept.
+    fn window(self) -> Option<(Nanos, Nanos)> {
+        match self {
+            Self::Totals => None,
+            Self::Spans => Some((0, Nanos::MAX)),
+            Self::Window { from_ns, to_ns } => Some((from_ns, to_ns)),
+        }
+    }
+
+    /// Whether more is kept than totals.
+    pub(super) fn is_detailed(self) -> bool {
+        self != Self::Totals
+    }
+
+    /// Whether anything between these times is kept.
+    pub(super) fn overlaps(self, start: Nanos, end: Nanos) -> bool {
+        self.window()
+            .is_some_and(|(from, to)| start < to && end > from)
+    }
+
+    /// Whether this is before all that is kept.
+    pub(super) fn is_before(self, time: Nanos) -> bool {
+        self.window().is_some_and(|(from, _)| time < from)
+    }
 }
 
 /// The most spans that are kept; of marks as many.
@@ -197,7 +231,8 @@ pub struct Recording {
     pub spans_lost: u64,
     /// What happened at moments, in order. Empty if spans were not asked for.
     pub marks: Vec<Mark>,
-    /// Every vCPU's runstates from its arrival on, in order. Empty if spans were not asked for.
+    /// Every vCPU's runstates, in order: from its arrival on, or from the last change before what was
+    /// asked for. Empty if spans were not asked for.
     pub runstates: Vec<RunstateChange>,
     /// How often the policy was asked.
     pub decisions: u64,

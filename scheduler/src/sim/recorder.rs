@@ -1,5 +1,6 @@
 //! Writes down what happens.
 
+use std::collections::BTreeMap;
 use std::mem;
 
 use crate::{CpuId, Level, Nanos, Runstate};
@@ -35,6 +36,8 @@ pub(super) struct Recorder {
     pub(super) spans_lost: u64,
     pub(super) marks: Vec<Mark>,
     pub(super) runstates: Vec<RunstateChange>,
+    /// Each vCPU's last change before what is kept.
+    runstates_before: BTreeMap<VcpuRef, RunstateChange>,
     totals: CpuTotals,
     /// By the VM's place in the recording.
     pub(super) vm_times: Vec<VmTimes>,
@@ -67,6 +70,7 @@ impl Recorder {
             spans_lost: 0,
             marks: Vec::new(),
             runstates: Vec::new(),
+            runstates_before: BTreeMap::new(),
             totals: CpuTotals::default(),
             vm_times: Vec::new(),
             hash: Fnv::default(),
@@ -108,18 +112,35 @@ impl Recorder {
 
     /// Whether loans and runstates are wanted.
     pub(super) fn is_detailed(&self) -> bool {
-        self.keep == Keep::Spans
+        self.keep.is_detailed()
     }
 
     /// Only if [wanted](Self::is_detailed).
     pub(super) fn runstate(&mut self, now: Nanos, vcpu: VcpuRef, state: Option<Runstate>) {
-        if self.runstates.len() < SPANS_MAX {
-            self.runstates.push(RunstateChange {
-                at_ns: now,
-                vcpu,
-                state,
-            });
+        let change = RunstateChange {
+            at_ns: now,
+            vcpu,
+            state,
+        };
+        if self.keep.is_before(now) {
+            self.runstates_before.insert(vcpu, change);
+            return;
         }
+        if !self.runstates_before.is_empty() {
+            self.keep_runstates_before();
+        }
+        if self.keep.overlaps(now, now + 1) && self.runstates.len() < SPANS_MAX {
+            self.runstates.push(change);
+        }
+    }
+
+    /// What vCPUs are doing when that begins which is kept.
+    fn keep_runstates_before(&mut self) {
+        let mut before: Vec<_> = mem::take(&mut self.runstates_before)
+            .into_values()
+            .collect();
+        before.sort_unstable_by_key(|change| (change.at_ns, change.vcpu));
+        self.runstates.extend(before);
     }
 
     pub(super) fn mark(&mut self, now: Nanos, kind: MarkKind) {
@@ -139,6 +160,7 @@ impl Recorder {
 
     /// Everything up to `now` is in the totals.
     pub(super) fn flush(&mut self, now: Nanos) {
+        self.keep_runstates_before();
         self.holes.count(now);
         for cpu in 0..self.open.len() {
             self.close(now, CpuId(cpu as u16));
@@ -196,7 +218,7 @@ impl Recorder {
             end_ns: now,
         };
         self.hash.span(&span);
-        if self.keep == Keep::Spans {
+        if self.keep.overlaps(start_ns, now) {
             self.keep_span(span);
         }
     }

@@ -1,7 +1,7 @@
 //! Runs against closed forms.
 
 use super::*;
-use crate::sim::record::Activity;
+use crate::sim::record::{Activity, Span};
 use crate::{MS, Runstate, SECOND, US};
 
 /// A host on which nothing but the guests' work takes time.
@@ -208,4 +208,41 @@ fn a_message_that_comes_just_when_another_is_handled_loses_neither() {
     // Without any delay it would be one per 30 us and vCPU.
     let per_vcpu = recording.vms[0].ops / 8;
     assert!((15_000..33_333).contains(&per_vcpu), "{per_vcpu}");
+}
+
+#[test]
+fn a_window_keeps_what_can_be_seen_in_it() {
+    let scenario = Scenario::parse(
+        r#"
+        name = "window"
+        duration = "100ms"
+        host.topology = "2"
+        [[vm]]
+        name = "a"
+        count = 3
+        vcpus = 1
+        workload = { kind = "io", compute = "1ms", wait = "1ms" }
+        "#,
+    )
+    .unwrap();
+    let policy: PolicySpec = "pinned:quantum=3ms".parse().unwrap();
+    let (from_ns, to_ns) = (40 * MS, 50 * MS);
+    let all = run(&scenario, &policy, 1, Keep::Spans).unwrap();
+    let some = run(&scenario, &policy, 1, Keep::Window { from_ns, to_ns }).unwrap();
+    let seen = |span: &&Span| span.start_ns < to_ns && span.end_ns > from_ns;
+    let spans: Vec<Span> = all.spans.iter().filter(seen).copied().collect();
+    assert_eq!(some.spans, spans);
+    assert_eq!(some.hash, all.hash);
+    // What every vCPU is doing at the window's beginning can be told.
+    let state = |recording: &Recording, index: u32| {
+        let changes = recording.runstates.iter();
+        let mut before =
+            changes.filter(|change| change.vcpu.vm == index && change.at_ns <= from_ns);
+        before.next_back().map(|change| change.state)
+    };
+    for vm in 0..3 {
+        assert_eq!(state(&some, vm), state(&all, vm));
+        assert!(state(&some, vm).is_some());
+    }
+    assert!(some.runstates.len() < all.runstates.len() / 5);
 }
