@@ -112,8 +112,9 @@ fn a_terminal_belongs_to_the_guest_and_comes_back() {
         let mut vm = small(&images).start_on_terminal();
         vm.expect("# ");
         assert!(!vm.terminal_is_restored());
-        // Not an interrupt for muster, but a byte for the guest.
-        vm.send("echo $((1 + 1)) more; sleep 1000\n");
+        // Not an interrupt for muster, but a byte for the guest. The program to be interrupted says
+        // itself that it runs: the shell would say so before it has started it.
+        vm.send("sh -c 'echo $((1 + 1)) more; exec sleep 1000'\n");
         vm.expect("2 more");
         vm.send("\x03");
         vm.expect("^C");
