@@ -9,7 +9,8 @@ mod page;
 mod vcpu;
 mod vm;
 
-pub use vcpu::{Exit, Kicker, Vcpu, VcpuFailure};
+pub(crate) use page::RunPage;
+pub use vcpu::{Exit, Vcpu, VcpuFailure};
 pub use vm::Vm;
 
 /// The only stable version of the API.

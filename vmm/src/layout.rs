@@ -9,6 +9,7 @@
 //! 0x000e_0000  ACPI tables, reset vector                 reserved in the memory map
 //! 0x0010_0000  kernel ... initrd at the top              RAM up to the hole
 //! 0xc000_0000  virtio-mmio windows                       the hole: no RAM
+//! 0xfd00_0000  guest page: memory that is shared with the host's scheduler
 //! 0xfec0_0000  I/O APIC, local APICs, KVM's own pages
 //! 0x1_0000_0000  RAM beyond the hole
 //! ```
@@ -77,6 +78,9 @@ pub const VIRTIO_MMIO_START: GuestAddress = MMIO_HOLE_START;
 pub const VIRTIO_MMIO_STRIDE: u64 = PAGE_SIZE;
 /// How many virtio-mmio devices a guest can have.
 pub const VIRTIO_DEVICES_MAX: usize = 512;
+
+/// What the guest shares with the host's scheduler (`muster_guest_page`).
+pub const GUEST_PAGE: GuestAddress = GuestAddress(muster_guest_page::ADDRESS);
 
 /// The I/O APIC, where KVM puts it.
 pub const IOAPIC: GuestAddress = GuestAddress(0xfec0_0000);
@@ -156,7 +160,8 @@ mod tests {
     #[test]
     fn every_virtio_device_has_a_window_below_the_interrupt_controllers() {
         let last = virtio_window(VIRTIO_DEVICES_MAX - 1).unwrap();
-        assert!(last.0 + VIRTIO_MMIO_STRIDE <= IOAPIC.0);
+        assert!(last.0 + VIRTIO_MMIO_STRIDE <= GUEST_PAGE.0);
+        assert!(GUEST_PAGE.0 + muster_guest_page::LEN as u64 <= IOAPIC.0);
         assert_eq!(virtio_window(VIRTIO_DEVICES_MAX), None);
     }
 

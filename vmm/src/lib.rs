@@ -3,11 +3,14 @@
 //! [`lifecycle::run`] is the whole of it: it takes a [`VmSpec`] and returns how the guest ended. One
 //! process runs one VM; a crash or an escape stays in one guest.
 
+pub mod board;
 pub mod boot;
 pub mod console;
 mod control;
 mod cpuid;
+mod gate;
 pub mod host;
+pub mod kick;
 pub mod kvm;
 pub mod layout;
 pub mod lifecycle;

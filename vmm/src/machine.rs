@@ -28,6 +28,7 @@ use muster_devices::{Bus, Device};
 use thiserror::Error;
 use vmm_sys_util::eventfd::EventFd;
 
+use crate::board::{Board, BoardError};
 use crate::boot::acpi::{self, AcpiSpec};
 use crate::boot::{self, BootError, BootSpec, registers};
 use crate::console::{Console, ConsoleError};
@@ -53,6 +54,9 @@ pub enum MachineError {
     /// The console.
     #[error(transparent)]
     Console(#[from] ConsoleError),
+    /// What is shared with the guest and the node manager.
+    #[error(transparent)]
+    Board(#[from] BoardError),
     /// A virtio device.
     #[error("cannot set up a virtio device")]
     Device(#[source] io::Error),
@@ -75,6 +79,7 @@ struct Devices {
     stop_vcpus: Arc<AtomicBool>,
     power_button: EventFd,
     exit_status: Arc<AtomicU8>,
+    board: Arc<Board>,
     /// KVM disconnects all interrupt lines when the VM's descriptor is closed, even while vCPUs run.
     _vm: Vm,
 }
@@ -115,12 +120,16 @@ impl Machine {
         };
         let entry = boot::load(&ram, &boot, rsdp)?;
 
-        let vm = Vm::new(kvm, ram.clone())?;
+        let board = Arc::new(Board::create(spec.cpus)?);
+        let vm = Vm::new(kvm, ram.clone(), board.clone())?;
         let vcpus = create_vcpus(&vm, spec.cpus)?;
+        let tsc_khz = vcpus[0].tsc_khz().unwrap_or_default();
+        let guest_header = board.guest_header();
+        guest_header.tsc_khz.store(tsc_khz, Ordering::Relaxed);
         let mut sregs = vcpus[0].sregs()?;
         let regs = registers::set_entry(&ram, &entry, &mut sregs)?;
         vcpus[0].set_registers(&regs, &sregs)?;
-        let devices = Devices::new(vm, &ram, disks, console, room)?;
+        let devices = Devices::new(vm, &ram, board, disks, console, room)?;
         Ok(Self { vcpus, devices })
     }
 
@@ -133,7 +142,7 @@ impl Machine {
     pub fn start(self, reporter: &Reporter) -> Result<RunningMachine, MachineError> {
         let Self { vcpus, devices } = self;
         let stop = devices.stop_vcpus.clone();
-        let vcpus = Vcpus::start(vcpus, &devices.spaces, reporter, stop)?;
+        let vcpus = Vcpus::start(vcpus, &devices.spaces, &devices.board, reporter, stop)?;
         Ok(RunningMachine { vcpus, devices })
     }
 }
@@ -157,6 +166,7 @@ impl Devices {
     fn new(
         vm: Vm,
         ram: &GuestRam,
+        board: Arc<Board>,
         disks: &[Arc<dyn Disk>],
         console: &Console,
         room: EventFd,
@@ -214,6 +224,7 @@ impl Devices {
             stop_vcpus,
             power_button,
             exit_status,
+            board,
             _vm: vm,
         })
     }

@@ -14,9 +14,12 @@ use kvm_bindings::kvm_msr_entry;
 use muster_devices::{Action, Bus, THREAD_STACK_LEN};
 use thiserror::Error;
 use vmm_sys_util::eventfd::EventFd;
-use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler, unblock_signal};
+use vmm_sys_util::signal::Killable;
 
-use crate::kvm::{Exit, Kicker, KvmError, Vcpu, VcpuFailure};
+use crate::board::Board;
+use crate::gate::Gate;
+use crate::kick::{self, Listening};
+use crate::kvm::{Exit, KvmError, Vcpu, VcpuFailure};
 
 /// How long dropping the vCPUs waits for a thread that is busy in the host.
 const DROP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -127,11 +130,6 @@ impl Drop for PanicGuard<'_> {
     }
 }
 
-struct VcpuThread {
-    kicker: Kicker,
-    thread: JoinHandle<()>,
-}
-
 /// The vCPUs' threads could not be started.
 #[derive(Debug, Error)]
 pub enum StartVcpusError {
@@ -146,7 +144,7 @@ pub enum StartVcpusError {
 /// All running vCPUs of one machine.
 pub struct Vcpus {
     stop: Arc<AtomicBool>,
-    threads: Vec<VcpuThread>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// A vCPU thread did not come out of the host in time.
@@ -154,32 +152,29 @@ pub struct Vcpus {
 pub struct Stuck;
 
 impl Vcpus {
-    /// Starts a thread for each of `vcpus`. `stop` is set when they are to end.
+    /// Starts a thread for each of `vcpus`, which pass their gates on `board`. `stop` is set when they
+    /// are to end.
     pub fn start(
         vcpus: Vec<Vcpu>,
         spaces: &Arc<AddressSpaces>,
+        board: &Arc<Board>,
         reporter: &Reporter,
         stop: Arc<AtomicBool>,
     ) -> Result<Self, StartVcpusError> {
-        // The handler has nothing to do: the signal's work is to interrupt KVM_RUN.
-        extern "C" fn ignore(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
-        register_signal_handler(SIGRTMIN(), ignore)
-            .map_err(|error| StartVcpusError::Thread(error.into()))?;
-
+        kick::install_handler().map_err(StartVcpusError::Thread)?;
         let mut started = Self {
             stop,
             threads: Vec::with_capacity(vcpus.len()),
         };
         for vcpu in vcpus {
-            let kicker = vcpu.kicker();
             let reporter = reporter.clone();
-            let (stop, spaces) = (started.stop.clone(), spaces.clone());
+            let (stop, spaces, board) = (started.stop.clone(), spaces.clone(), board.clone());
             let thread = thread::Builder::new()
                 .name(format!("vcpu{}", vcpu.index()))
                 .stack_size(THREAD_STACK_LEN)
-                .spawn(move || run_vcpu(vcpu, &stop, &spaces, &reporter))
+                .spawn(move || run_vcpu(vcpu, &stop, &spaces, board, &reporter))
                 .map_err(StartVcpusError::Thread)?;
-            started.threads.push(VcpuThread { kicker, thread });
+            started.threads.push(thread);
         }
         Ok(started)
     }
@@ -192,21 +187,18 @@ impl Vcpus {
 
     fn halt(&mut self, timeout: Duration) -> Result<(), Stuck> {
         self.stop.store(true, Ordering::SeqCst);
-        for vcpu in &self.threads {
-            vcpu.kicker.set();
-        }
         let deadline = Instant::now() + timeout;
-        for vcpu in self.threads.drain(..) {
-            while !vcpu.thread.is_finished() {
+        for thread in self.threads.drain(..) {
+            while !thread.is_finished() {
                 if Instant::now() > deadline {
                     return Err(Stuck);
                 }
                 // Fails only if the thread has just ended.
-                let _ = vcpu.thread.kill(SIGRTMIN());
+                let _ = thread.kill(kick::signal());
                 thread::park_timeout(STOP_RETRY);
             }
             // A panic was reported when it happened.
-            let _ = vcpu.thread.join();
+            let _ = thread.join();
         }
         Ok(())
     }
@@ -221,13 +213,29 @@ impl Drop for Vcpus {
 }
 
 /// The body of a vCPU thread.
-fn run_vcpu(mut vcpu: Vcpu, stop: &AtomicBool, spaces: &AddressSpaces, reporter: &Reporter) {
+fn run_vcpu(
+    mut vcpu: Vcpu,
+    stop: &AtomicBool,
+    spaces: &AddressSpaces,
+    board: Arc<Board>,
+    reporter: &Reporter,
+) {
     let _guard = PanicGuard(reporter);
-    // Whoever started this process may have blocked it.
-    if let Err(error) = unblock_signal(SIGRTMIN()) {
-        tracing::warn!(?error, "this vCPU may be slow to stop");
-    }
-    while !stop.load(Ordering::SeqCst) {
+    let listening = match Listening::start(vcpu.page()) {
+        Ok(listening) => listening,
+        Err(error) => {
+            tracing::error!(%error, "the host has no timer left for a vCPU");
+            return reporter.report(VcpuEnd::Failed(VcpuFailure::NoTimer));
+        }
+    };
+    let mut gate = Gate::new(board, vcpu.index());
+    loop {
+        // In this order: what changes from here on makes the next entry return.
+        listening.clear();
+        gate.pass(&listening, stop);
+        if stop.load(Ordering::SeqCst) {
+            return;
+        }
         if let Some(end) = handle_exit(vcpu.run(), spaces) {
             if let VcpuEnd::TripleFault | VcpuEnd::Failed(_) = end {
                 let rip = vcpu.instruction_pointer().unwrap_or_default();

@@ -7,7 +7,7 @@
 use std::io;
 use std::mem::{offset_of, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::AtomicU8;
 
 use kvm_bindings::{
     kvm_run, kvm_run__bindgen_ty_1__bindgen_ty_4 as kvm_run_io,
@@ -34,12 +34,19 @@ impl RunPage {
             .map_err(io::Error::other)
     }
 
-    /// Makes the next entry into KVM_RUN, or one that is about to happen, return at once with EINTR.
-    pub fn set_immediate_exit(&self) {
+    /// A page that no vCPU reads.
+    #[cfg(test)]
+    pub fn blank() -> io::Result<Self> {
+        MmapRegion::new(size_of::<kvm_run>())
+            .map(|region| Self { region })
+            .map_err(io::Error::other)
+    }
+
+    /// While this is 1, KVM_RUN returns at its next entry, or one that is about to happen, with EINTR.
+    pub fn immediate_exit(&self) -> &AtomicU8 {
         self.region
-            .as_volatile_slice()
-            .store(1u8, offset_of!(kvm_run, immediate_exit), Ordering::SeqCst)
-            .expect("the field lies within the page");
+            .get_atomic_ref(offset_of!(kvm_run, immediate_exit))
+            .expect("the field lies within the page")
     }
 
     /// Bytes per access of the port I/O that the vCPU has just exited for. String instructions

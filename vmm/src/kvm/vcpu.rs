@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::KvmError;
 use super::page::RunPage;
+use crate::board::Board;
 
 /// Why a vCPU came back from the guest.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub enum Exit<'a> {
         /// What the guest wrote.
         data: &'a [u8],
     },
-    /// A signal or a [`Kicker`]; or the kernel wants to be entered again.
+    /// A signal; or the kernel wants to be entered again.
     Interrupted,
     /// The guest's processor shut down after a third fault in a row.
     TripleFault,
@@ -77,6 +78,9 @@ pub enum VcpuFailure {
     /// KVM_RUN itself failed.
     #[error("KVM_RUN failed: {0}")]
     Run(kvm_ioctls::Error),
+    /// The host has no timer left for this vCPU.
+    #[error("the host has no timer left: raise the limit of pending signals (`ulimit -i`)")]
+    NoTimer,
     /// An exit that muster never asks for.
     #[error("KVM returned an exit that muster does not handle: {0}")]
     Unhandled(String),
@@ -89,26 +93,15 @@ pub struct Vcpu {
     fd: VcpuFd,
     page: Arc<RunPage>,
     /// Keeps the memory slots' mappings alive as long as this vCPU may touch them.
-    _ram: GuestRam,
-}
-
-/// Makes a vCPU leave the guest, from any thread.
-///
-/// Setting the flag makes KVM_RUN return at its next entry; a signal to the vCPU's thread, sent
-/// after it, interrupts a run under way. Whichever side of the entry the thread is on, it comes
-/// out: no window is left between them.
-#[derive(Debug)]
-pub struct Kicker(Arc<RunPage>);
-
-impl Kicker {
-    /// Makes every coming entry return at once. The caller sends the signal.
-    pub fn set(&self) {
-        self.0.set_immediate_exit();
-    }
+    _memory: (GuestRam, Arc<Board>),
 }
 
 impl Vcpu {
-    pub(super) fn new(index: u32, fd: VcpuFd, ram: GuestRam) -> Result<Self, KvmError> {
+    pub(super) fn new(
+        index: u32,
+        fd: VcpuFd,
+        memory: (GuestRam, Arc<Board>),
+    ) -> Result<Self, KvmError> {
         let page = RunPage::new(&fd).map_err(|error| {
             let errno = error.raw_os_error().unwrap_or(libc::ENOMEM);
             KvmError::refused("map a vCPU")(kvm_ioctls::Error::new(errno))
@@ -118,7 +111,7 @@ impl Vcpu {
             index,
             fd,
             page,
-            _ram: ram,
+            _memory: memory,
         })
     }
 
@@ -127,9 +120,9 @@ impl Vcpu {
         self.index
     }
 
-    /// What makes this vCPU leave the guest.
-    pub fn kicker(&self) -> Kicker {
-        Kicker(self.page.clone())
+    /// What it shares with KVM.
+    pub(crate) fn page(&self) -> Arc<RunPage> {
+        self.page.clone()
     }
 
     /// Sets what the guest reads with CPUID. Once, before the first run.
@@ -162,6 +155,11 @@ impl Vcpu {
         self.fd
             .get_sregs()
             .map_err(KvmError::refused("read system registers"))
+    }
+
+    /// The rate of the guest's time stamp counter in kHz, if this host knows.
+    pub fn tsc_khz(&self) -> Option<u32> {
+        self.fd.get_tsc_khz().ok()
     }
 
     /// Where the guest is, for messages.

@@ -4,6 +4,8 @@
     reason = "memory slots are addresses; this module ties their lifetime to the VM"
 )]
 
+use std::sync::Arc;
+
 use kvm_bindings::{
     CpuId, KVM_IOAPIC_NUM_PINS, KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQCHIP_IOAPIC, KVM_MAX_CPUID_ENTRIES,
     KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1,
@@ -15,22 +17,24 @@ use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::{KvmError, Vcpu};
+use crate::board::Board;
 use crate::layout;
 
 /// One VM, with its RAM and interrupt controller in place.
 #[derive(Debug)]
 pub struct Vm {
-    // Declared before `ram`: closed before the memory that its slots point to is unmapped. vCPUs
-    // hold a clone of `ram` of their own.
+    // Declared before `ram` and `board`: closed before the memory that its slots point to is unmapped.
+    // vCPUs hold clones of both.
     fd: VmFd,
     ram: GuestRam,
+    board: Arc<Board>,
     cpuid: CpuId,
     tsc_deadline: bool,
 }
 
 impl Vm {
-    /// A VM with `ram` in its memory slots, an in-kernel interrupt controller and no vCPUs.
-    pub fn new(kvm: &Kvm, ram: GuestRam) -> Result<Self, KvmError> {
+    /// A VM with `ram` and the guest page of `board` in its memory slots, an in-kernel interrupt controller and no vCPUs.
+    pub fn new(kvm: &Kvm, ram: GuestRam, board: Arc<Board>) -> Result<Self, KvmError> {
         let fd = create(kvm)?;
         // Intel's processors without "unrestricted guest" need three pages and one page of guest
         // address space; elsewhere the calls do nothing.
@@ -57,6 +61,16 @@ impl Vm {
             unsafe { fd.set_user_memory_region(slot) }
                 .map_err(KvmError::refused("add guest memory"))?;
         }
+        let page = kvm_userspace_memory_region {
+            slot: ram.num_regions() as u32,
+            flags: 0,
+            guest_phys_addr: layout::GUEST_PAGE.raw_value(),
+            memory_size: muster_guest_page::LEN as u64,
+            userspace_addr: board.guest_page_address() as u64,
+        };
+        // SAFETY: as above, with `board` in place of `ram`.
+        unsafe { fd.set_user_memory_region(page) }
+            .map_err(KvmError::refused("add the guest page"))?;
         let cpuid = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(KvmError::refused("list CPU features"))?;
@@ -64,6 +78,7 @@ impl Vm {
         Ok(Self {
             fd,
             ram,
+            board,
             cpuid,
             tsc_deadline,
         })
@@ -103,7 +118,7 @@ impl Vm {
             .fd
             .create_vcpu(u64::from(index))
             .map_err(KvmError::refused("create a vCPU"))?;
-        Vcpu::new(index, fd, self.ram.clone())
+        Vcpu::new(index, fd, (self.ram.clone(), self.board.clone()))
     }
 }
 
