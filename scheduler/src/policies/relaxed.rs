@@ -5,10 +5,16 @@
 //!
 //! Approach: over any policy, look at each VM's vCPUs every so often. Who is too far ahead of the
 //! slowest, while that one has no CPU, is co-stopped: the policy below sees it as not runnable, and
-//! gives its CPU to others. What was left of its turn goes to the slowest first. It starts again when
-//! it is ahead by little, when the slowest runs, or after a longest time. The slowest is never
-//! stopped, so that each VM always has a vCPU that can run; nor is one that is known to hold a lock,
-//! or that was lent a CPU.
+//! gives its CPU to others. What was left of its turn goes to the slowest first, and more of that
+//! CPU's time if nobody else uses it. It starts again when it is ahead by little; when it is no further
+//! ahead than allowed and the slowest runs by its own right, so that both get on; or after a longest
+//! time. A slowest one that runs on a lent CPU is no reason: that CPU is the one that would be taken
+//! back. The slowest is never stopped, so that each VM always has a vCPU that can run; nor is one that is
+//! known to hold a lock, or that was lent a CPU.
+//!
+//! Under a policy that gives CPUs for ever, the slowest may be held up by others on its CPU while the
+//! one that was stopped has a CPU to itself: only the loan gets it on then. Where hard affinity forbids
+//! the loan that CPU idles, and skew is kept small only if the slowest never waits for the longest time.
 //!
 //! `strict` is the older form: as soon as one is too far ahead, the whole VM stops, and starts again
 //! when there are CPUs for all of it at the same time; after the longest time, it takes them.
@@ -171,15 +177,20 @@ impl Relaxed {
             return false;
         };
         let least = self.progress(now, slowest, view);
-        let slowest_waits = view.vcpu(slowest).on_cpu.is_none();
+        let state = view.vcpu(slowest);
+        let slowest_waits = state.on_cpu.is_none();
+        let gets_on = !slowest_waits && state.on_cpu == state.turn;
         if self.strict {
             self.check_strictly(now, vm, least, slowest_waits, view, plan);
         } else {
             for vcpu in active(vm, view) {
                 let lead_ns = self.progress(now, vcpu, view) - least;
                 if view.vcpu(vcpu).co_stopped {
-                    let may_start = lead_ns < self.start_ns || !slowest_waits;
-                    self.start(now, vcpu, may_start, plan);
+                    let keeps_up = gets_on && lead_ns <= self.stop_ns;
+                    let starts = self.start(now, vcpu, lead_ns < self.start_ns || keeps_up, plan);
+                    if !starts && !gets_on {
+                        self.hand_over(now, vcpu, view, plan);
+                    }
                 } else if lead_ns > self.stop_ns && slowest_waits {
                     self.stop(now, vcpu, view, plan);
                 }
@@ -199,8 +210,8 @@ impl Relaxed {
     }
 
     /// Starts a stopped vCPU if it may, or must because it would be stopped for too long at the next
-    /// check.
-    fn start(&mut self, now: Nanos, vcpu: VcpuId, may: bool, plan: &mut Plan) {
+    /// check. Tells whether it does.
+    fn start(&mut self, now: Nanos, vcpu: VcpuId, may: bool, plan: &mut Plan) -> bool {
         let member = &mut self.members[vcpu.index()];
         let (check_ns, longest_ns) = (self.check_ns, self.longest_ns);
         let is_over = |at: Nanos| now + check_ns > at + longest_ns;
@@ -211,23 +222,26 @@ impl Relaxed {
         if may || must {
             plan.co_stop(vcpu, false);
         }
+        may || must
     }
 
-    /// A vCPU has been stopped: what is left of its turn goes to the slowest, as far as that needs it.
-    fn hand_over(&mut self, now: Nanos, vcpu: VcpuId, view: &View, plan: &mut Plan) {
+    /// A vCPU is stopped: what is left of its turn goes to the slowest, as far as that needs it, and
+    /// more of that CPU's time if nobody else uses it.
+    fn hand_over(&self, now: Nanos, vcpu: VcpuId, view: &View, plan: &mut Plan) {
         let state = view.vcpu(vcpu);
-        let turn = state.turn.map(|cpu| (cpu, view.cpu(cpu)));
-        let Some((cpu, turn)) = turn.and_then(|(cpu, on)| Some((cpu, on.turn?))) else {
+        let slowest = self.slowest(now, state.vm, view);
+        let Some((slowest, cpu)) = slowest.zip(state.turn.or(state.last_cpu)) else {
             return;
         };
-        let Some(slowest) = self.slowest(now, state.vm, view) else {
-            return;
+        let left_ns = match view.cpu(cpu).turn {
+            Some(turn) if turn.vcpu == vcpu => turn
+                .until
+                .map_or(LOAN_MAX, |until| until.saturating_sub(now)),
+            _ if user_of(cpu, view).is_some() => 0,
+            _ => LOAN_MAX,
         };
         let lead = self.progress(now, vcpu, view);
         let lead_ns = lead.saturating_sub(self.progress(now, slowest, view));
-        let left_ns = turn
-            .until
-            .map_or(LOAN_MAX, |until| until.saturating_sub(now));
         let loan_ns = lead_ns.min(left_ns).min(LOAN_MAX);
         let is_free = view.cpu(cpu).loan.is_none() && plan.can_lend(view, cpu, slowest);
         if loan_ns > 0 && is_free {

@@ -56,9 +56,25 @@ fn a_stopped_vcpus_turn_goes_to_the_slowest() {
     assert!(host.engine.view().vcpu(host.vcpu(vm, 0)).co_stopped);
     let loan = host.engine.view().cpu(CpuId(0)).loan.unwrap();
     assert_eq!(loan.until, 28 * MS);
-    // The slowest runs: no reason to hold the other back.
-    host.run_until(25 * MS);
+    // It runs, but on that CPU: starting the other would take it back before anything is made up for.
+    host.run_until(27 * MS);
+    assert_eq!(host.on_cpus(), [Some((0, 1)), Some((1, 0))]);
+    host.run_until(28 * MS);
     assert!(!host.engine.view().vcpu(host.vcpu(vm, 0)).co_stopped);
+    assert_eq!(host.on_cpus(), [Some((0, 0)), Some((1, 0))]);
+}
+
+#[test]
+fn who_is_not_helped_enough_by_the_rest_of_a_turn_is_lent_the_cpu_again() {
+    let (mut host, vm) = uneven("pinned:quantum=40ms+relaxed:stop=12ms,check=1ms");
+    host.input(Input::HardAffinity(
+        host.vcpu(vm, 1),
+        "0-1".parse().unwrap(),
+    ));
+    // From 53 ms on, the other is 13 ms ahead, and loans are shorter than that.
+    host.run_until(67 * MS);
+    let skew = skew_ns(&host, vm, 2);
+    assert!(skew <= 2 * MS, "{skew}");
 }
 
 #[test]
