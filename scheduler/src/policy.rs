@@ -119,7 +119,8 @@ pub trait Policy: fmt::Debug + Send {
         false
     }
 
-    /// Its tables as text, for people. Empty if there is nothing to see.
+    /// Its tables as text, for people. Empty if there is nothing to see. A layer shows those of what it
+    /// wraps, and then its own.
     fn describe(&self, _view: &View) -> String {
         String::new()
     }

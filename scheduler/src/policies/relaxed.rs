@@ -342,6 +342,10 @@ impl Policy for Relaxed {
         true
     }
 
+    fn describe(&self, view: &View) -> String {
+        self.inner.describe(view)
+    }
+
     fn claims(&self) -> Claims {
         // Who is stopped gives up CPU time, and leaves CPUs idle if nobody else wants them.
         Claims {

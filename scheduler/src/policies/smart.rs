@@ -307,6 +307,10 @@ impl Policy for Smart {
         true
     }
 
+    fn describe(&self, view: &View) -> String {
+        self.inner.describe(view)
+    }
+
     fn claims(&self) -> Claims {
         self.inner.claims()
     }

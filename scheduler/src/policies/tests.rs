@@ -185,3 +185,17 @@ fn policies_follow_each_other_in_a_storm_and_nobody_is_forgotten() {
         }
     }
 }
+
+#[test]
+fn layers_show_the_tables_of_what_they_wrap() {
+    let describe = |policy: &str| {
+        let mut host = Host::new(2, policy);
+        host.arrive(2);
+        host.engine.policy().describe(host.engine.view())
+    };
+    let matrix = describe("gang");
+    assert!(!matrix.is_empty());
+    for layers in ["gang+relaxed", "gang+smart", "gang+smart+relaxed"] {
+        assert!(describe(layers).starts_with(&matrix), "{layers}");
+    }
+}

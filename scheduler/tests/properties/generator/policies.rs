@@ -7,18 +7,20 @@ use crate::draw::Draw;
 /// How far from its default a parameter is drawn.
 const FACTOR: u64 = 8;
 
-/// A base, often with layers, some parameters set.
+/// A base, often with layers in any order, some parameters set.
 pub fn any(draw: &mut Draw) -> String {
     let bases: Vec<&Entry> = of_role(|role| matches!(role, Role::Base(_)));
     let layers: Vec<&Entry> = of_role(|role| matches!(role, Role::Layer(_)));
-    let mut text = with_params(draw, draw_one(&bases));
+    let mut parts = vec![with_params(draw, draw_one(&bases))];
     for layer in layers {
         if draw.chance(25) {
-            text.push('+');
-            text.push_str(&with_params(draw, |_| layer));
+            parts.push(with_params(draw, |_| layer));
         }
     }
-    text
+    if parts.len() > 2 && draw.chance(50) {
+        parts[1..].reverse();
+    }
+    parts.join("+")
 }
 
 fn draw_one<'a>(entries: &'a [&'static Entry]) -> impl FnOnce(&mut Draw) -> &'static Entry + 'a {

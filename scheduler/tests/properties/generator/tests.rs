@@ -32,3 +32,15 @@ fn every_policy_is_drawn() {
         assert!(drawn.iter().any(is_in), "{}", entry.name);
     }
 }
+
+#[test]
+fn layers_are_drawn_in_either_order() {
+    let drawn: Vec<String> = (0..300).map(|seed| case(seed).policy).collect();
+    let follows = |policy: &String, first: &str, second: &str| {
+        let place = |name: &str| policy.split('+').position(|part| part.starts_with(name));
+        place(first).is_some_and(|at| place(second).is_some_and(|other| at < other))
+    };
+    for (first, second) in [("relaxed", "smart"), ("smart", "relaxed")] {
+        assert!(drawn.iter().any(|policy| follows(policy, first, second)));
+    }
+}
