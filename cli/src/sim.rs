@@ -228,11 +228,7 @@ fn compare(args: &SchedArgs, scenario: &Scenario) -> Result<()> {
         let mut recording = sim::run(scenario, policy, seed, keep)
             .with_context(|| format!("{}: policy {policy}, seed {seed}", scenario.name))?;
         if draws {
-            let spec = GanttSpec {
-                window,
-                slot_ns: policy.quantum(),
-                number,
-            };
+            let spec = GanttSpec { window, number };
             charts.push(gantt(&recording, &spec));
         }
         if args.trace.is_some() {

@@ -14,6 +14,7 @@
 
 mod apply;
 mod caps;
+mod changed;
 mod input;
 mod places;
 mod units;
@@ -27,6 +28,7 @@ use crate::view::{LockState, VcpuView, View};
 use crate::{CpuId, Level, Nanos, Plan, RunTimes, Runstate, Topology, VcpuId, VmId, VmSpec};
 
 pub use apply::Violation;
+pub use changed::Changed;
 pub use input::{EngineError, Input};
 
 /// What a moment may bring that nobody reports. In the order in which they are dealt with.
@@ -69,6 +71,7 @@ pub struct Engine {
     caps: Vec<Option<caps::Account>>,
     journal: apply::Journal,
     decisions: u64,
+    changed: Changed,
 }
 
 impl Engine {
@@ -88,6 +91,7 @@ impl Engine {
             caps: Vec::new(),
             journal: apply::Journal::default(),
             decisions: 0,
+            changed: Changed::default(),
         }
     }
 
@@ -214,6 +218,7 @@ impl Engine {
     fn advance(&mut self, now: Nanos) {
         assert!(now >= self.now, "time goes back from {} to {now}", self.now);
         self.now = now;
+        self.changed.clear();
         while let Some(&(at, what)) = self.deadlines.first()
             && at <= now
         {
@@ -286,6 +291,7 @@ impl Engine {
         self.switches.clear();
         self.touched.sort_unstable();
         self.touched.dedup();
+        self.changed.cpus.extend_from_slice(&self.touched);
         for cpu in self.touched.drain(..) {
             let next = self.view.wanted(cpu);
             let order = &mut self.orders[cpu.index()];
@@ -387,14 +393,6 @@ impl Engine {
             self.count_for_cap(vm, false, runs);
         }
         self.view.cpus[cpu.index()].occupant = occupant;
-    }
-
-    /// Charges a vCPU for the time since the last change of its runstate.
-    fn account(&mut self, vcpu: VcpuId) {
-        let now = self.now;
-        let state = self.view.vcpu_mut(vcpu);
-        state.times = state.times(now);
-        state.since = now;
     }
 }
 

@@ -96,6 +96,12 @@ pub fn gangs() -> Recording {
         &[(4, 1), (4, 2), (4, 3), (4, 4), (4, 5), (4, 6)],
     ];
     for slot in 0..6 {
+        recording.marks.push(Mark {
+            at_ns: slot as u64 * 10 * MS,
+            kind: MarkKind::Slot {
+                number: slot as u64,
+            },
+        });
         for (cpu, vcpu) in rows[slot % 4].iter().enumerate() {
             let at = |tenths: u64| slot as u64 * 10 * MS + tenths * MS;
             let phases: &[(Activity, u64, u64)] = match (slot, cpu) {

@@ -4,7 +4,8 @@
 //! holes; a run of some milliseconds should look the same.
 //!
 //! Approach: every span is a cell in its CPU's lane, in its VM's colour, patterned by activity. What
-//! is no span stays hatched: a hole. A window with more cells than a picture can carry is cut into
+//! is no span stays hatched: a hole. Where other gangs get the CPUs, a dashed line separates two slots;
+//! who fills a hole of another gang's slot is striped. A window with more cells than a picture can carry is cut into
 //! columns, and each cell shows what took most of its column's time; the picture then says so.
 //!
 //! Terms: a *cell* is a stretch of one lane with one look; a *column* a fixed part of the window.
@@ -44,8 +45,6 @@ impl Window {
 pub struct GanttSpec {
     /// The part of the run.
     pub window: Window,
-    /// The length of a slot: lines are drawn at its multiples.
-    pub slot_ns: Option<Nanos>,
     /// A number of its own for each chart on a page.
     pub number: usize,
 }
@@ -60,6 +59,8 @@ const COLUMNS_MAX: Nanos = 20_000;
 struct Look {
     vcpu: Option<VcpuRef>,
     activity: Activity,
+    /// It fills a hole, without the rest of its gang.
+    fills: bool,
 }
 
 /// A stretch of one lane with one look.

@@ -9,7 +9,7 @@ mod waits;
 
 use std::collections::VecDeque;
 
-use crate::{CpuId, Nanos, Runstate, VcpuId};
+use crate::{CpuId, Nanos, VcpuId};
 
 use super::queue::Token;
 use super::random::Stream;
@@ -80,8 +80,6 @@ pub(super) struct Vcpu {
     pub(super) woken_at: Option<Nanos>,
     /// Progress beside its running time: being halted is not lagging.
     pub(super) credit_ns: Nanos,
-    /// The runstate that was last written down.
-    pub(super) seen_as: Option<Runstate>,
     /// Who sent the interrupts that it has not handled.
     senders: VecDeque<VcpuId>,
     acks_left: u32,
@@ -114,7 +112,6 @@ impl Vcpu {
             wake: None,
             woken_at: None,
             credit_ns: 0,
-            seen_as: None,
             senders: VecDeque::new(),
             acks_left: 0,
             claimed_ns: 0,

@@ -18,7 +18,7 @@ font:16px/1.5 system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif}\
 h1{font-size:1.6rem;margin-bottom:0}h2{font-size:1.2rem;margin-top:2.2rem}p.facts{color:var(--faint);margin-top:0}\
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem}\
 th,td{padding:.3rem .7rem;text-align:right;border-bottom:1px solid var(--line)}\
-th:first-child,td:first-child{text-align:left}th{vertical-align:bottom}\
+th:first-child,td:first-child{text-align:left}th{vertical-align:bottom}td{white-space:nowrap}\
 .wide{overflow-x:auto}svg{max-width:100%;height:auto}dt{font-weight:600}dd{margin:0 0 .4rem 1.2rem;color:var(--faint)}";
 
 /// What the columns mean, for readers who see the page only.
@@ -105,7 +105,13 @@ fn table(out: &mut String, table: &Table) {
     let row = |out: &mut String, cells: &[String], tag: &str| {
         out.push_str("<tr>");
         for cell in cells {
-            let _ = write!(out, "<{tag}>{}</{tag}>", escape(cell));
+            let cell = escape(cell);
+            let cell = match tag {
+                // Heads are policies that may be long: they break between their parts.
+                "th" => cell.replace(',', ",<wbr>").replace('+', "+<wbr>"),
+                _ => cell,
+            };
+            let _ = write!(out, "<{tag}>{cell}</{tag}>");
         }
         out.push_str("</tr>\n");
     };
@@ -277,11 +283,7 @@ mod tests {
             .into_iter()
             .enumerate()
             .map(|(number, recording)| {
-                let spec = GanttSpec {
-                    window,
-                    slot_ns: Some(10 * MS),
-                    number,
-                };
+                let spec = GanttSpec { window, number };
                 gantt(recording, &spec)
             });
         let charts: Vec<Drawing> = charts.collect();

@@ -11,7 +11,7 @@ mod serving;
 use std::mem;
 
 use crate::engine::Input;
-use crate::view::{Loan, LockState};
+use crate::view::LockState;
 use crate::{CpuId, Distance, Level, Nanos, Switch, VcpuId};
 
 use super::queue::{Happening, Token};
@@ -52,8 +52,6 @@ pub(super) struct Cpu {
     target_level: Option<Level>,
     /// How firmly the occupant has it.
     level: Option<Level>,
-    /// The loan that was last written down.
-    pub(super) loan_seen: Option<Loan>,
     grace_ns: Nanos,
     /// Scheduling to be done in the switch.
     overhead_ns: Nanos,
@@ -80,7 +78,6 @@ impl Cpu {
             target: None,
             target_level: None,
             level: None,
-            loan_seen: None,
             grace_ns: 0,
             overhead_ns: 0,
             stolen: false,
@@ -240,7 +237,6 @@ impl Run<'_> {
         state.on_cpu = None;
         state.last_cpu = Some(id);
         state.busy_mark = busy_ns;
-        self.changed.push(vcpu);
         self.touch(id);
     }
 
@@ -312,7 +308,6 @@ impl Run<'_> {
         let cpu = self.cpu(id);
         cpu.occupant = Some(vcpu);
         cpu.level = cpu.target_level;
-        self.changed.push(vcpu);
         if !halted {
             self.recorder.ready(now, false);
         }

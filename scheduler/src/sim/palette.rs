@@ -17,6 +17,9 @@ const HUES: [[u8; 3]; 8] = [
     [0x88, 0x22, 0x55],
 ];
 
+/// How many VMs have colours of their own.
+pub const COLOURS: usize = 3 * HUES.len();
+
 /// Names and colours for the VMs of a recording.
 #[derive(Debug)]
 pub struct Palette {
@@ -118,10 +121,11 @@ mod tests {
 
     #[test]
     fn two_dozen_vms_have_colours_of_their_own() {
-        let mut colours: Vec<String> = (0..24).map(colour).collect();
+        let mut colours: Vec<String> = (0..COLOURS as u32).map(colour).collect();
         colours.sort();
         colours.dedup();
         assert_eq!(colours.len(), 24);
+        assert_eq!(colour(24), colour(0));
         assert_eq!((ink(0), ink(6)), ("#fff", "#000"));
     }
 }

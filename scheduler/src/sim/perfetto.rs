@@ -364,6 +364,10 @@ impl Run<'_> {
             MarkKind::Migrate(vcpu, cpu) => of_vcpu(vcpu, &format!("moves to CPU {}", cpu.0)),
             MarkKind::Online(cpu, true) => of_cpu(cpu, "comes back".to_owned()),
             MarkKind::Online(cpu, false) => of_cpu(cpu, "goes away".to_owned()),
+            MarkKind::Slot { number } => {
+                let name = format!("slot {number}");
+                self.instant(mark.at_ns, name, "p", 0, self.first_pid)
+            }
             MarkKind::PolicyChange => self.instant(
                 mark.at_ns,
                 "policy changes".to_owned(),

@@ -154,6 +154,11 @@ pub enum MarkKind {
     CoStop(VcpuRef),
     /// A vCPU moved between CPUs.
     Migrate(VcpuRef, CpuId),
+    /// Other gangs have the CPUs from now on.
+    Slot {
+        /// How many slots there were before.
+        number: u64,
+    },
     /// The policy was exchanged.
     PolicyChange,
     /// A CPU went away (`false`) or came back.
@@ -238,7 +243,8 @@ pub struct Recording {
     pub decisions: u64,
     /// Simulated events.
     pub events: u64,
-    /// Covers every span, and every mark but those of loans, in order, kept or not: equal hashes,
+    /// Covers every span, and every mark but those of loans and slots, in
+    /// order, kept or not: equal hashes,
     /// equal runs.
     pub hash: u64,
 }

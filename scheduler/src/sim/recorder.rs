@@ -265,8 +265,8 @@ impl Fnv {
     }
 
     fn mark(&mut self, now: Nanos, kind: MarkKind) {
-        // Loans are looked for only where they are kept. Spans show them by their level.
-        if matches!(kind, MarkKind::Loan { .. }) {
+        // These are looked for only where they are kept. Spans show them by their level.
+        if matches!(kind, MarkKind::Loan { .. } | MarkKind::Slot { .. }) {
             return;
         }
         self.bytes(&now.to_le_bytes());
@@ -281,6 +281,7 @@ impl Fnv {
             MarkKind::PolicyChange => (7, None, 0),
             MarkKind::Online(cpu, true) => (8, None, u64::from(cpu.0)),
             MarkKind::Online(cpu, false) => (9, None, u64::from(cpu.0)),
+            MarkKind::Slot { number } => (10, None, number),
         };
         self.bytes(&[tag]);
         self.vcpu(vcpu);

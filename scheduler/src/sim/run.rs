@@ -6,6 +6,7 @@
 
 mod arrivals;
 mod measures;
+mod watch;
 
 use std::mem;
 
@@ -21,6 +22,7 @@ use super::recorder::Recorder;
 use super::scenario::Scenario;
 
 use arrivals::Vm;
+use watch::Watch;
 
 /// Why a run was given up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,10 +95,7 @@ pub(super) struct Run<'a> {
     events: u64,
     /// Decisions before measuring began.
     decisions_before: u64,
-    /// vCPUs whose runstate may have changed.
-    pub(super) changed: Vec<VcpuId>,
-    /// Decisions when runstates were last looked at.
-    decisions_seen: u64,
+    watch: Watch,
 }
 
 impl<'a> Run<'a> {
@@ -128,8 +127,7 @@ impl<'a> Run<'a> {
                 .collect(),
             events: 0,
             decisions_before: 0,
-            changed: Vec::new(),
-            decisions_seen: 0,
+            watch: Watch::new(topology.cpu_count(), keep),
             engine: Engine::new(topology.clone(), policy.build(&topology)),
         }
     }
@@ -244,6 +242,7 @@ impl<'a> Run<'a> {
     /// Tells the engine.
     pub(super) fn input(&mut self, input: Input) -> Result<(), RunError> {
         let told = self.engine.handle(self.now, input, &mut self.orders);
+        self.watch.note(&self.engine);
         told.map_err(|error| self.refused(error))
     }
 
@@ -298,6 +297,7 @@ impl<'a> Run<'a> {
         let policy = policy.build(&self.scenario.topology);
         self.recorder.mark(self.now, MarkKind::PolicyChange);
         let told = self.engine.set_policy(self.now, policy, &mut self.orders);
+        self.watch.note(&self.engine);
         told.map_err(|error| self.refused(error))?;
         self.report_all_locks()
     }

@@ -1,8 +1,8 @@
 //! From spans to cells.
 
 use super::{COLUMNS_MAX, Cell, Look, Window};
-use crate::Nanos;
 use crate::sim::record::Recording;
+use crate::{Level, Nanos};
 
 /// The cells of a chart, by CPU and then by time.
 pub(super) struct Cells {
@@ -19,6 +19,7 @@ pub(super) fn cells(recording: &Recording, window: Window, max: usize) -> Cells 
             let look = Look {
                 vcpu: span.vcpu,
                 activity: span.activity,
+                fills: span.level == Some(Level::Backfill),
             };
             let cpu = span.cpu.index();
             cells.push(Cell {

@@ -1,12 +1,15 @@
 //! From cells to SVG.
 
+mod legend;
+mod looks;
+mod slots;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::cells::Cells;
 use super::{Cell, GanttSpec, Look};
 use crate::Nanos;
-use crate::registry::format_duration;
 use crate::sim::palette::{self, Palette};
 use crate::sim::record::{Activity, MarkKind, Recording};
 use crate::sim::svg::{Drawing, escape, text_width};
@@ -19,8 +22,6 @@ const RIGHT: u32 = 26;
 const WIDTH: u32 = LEFT + LANES_WIDTH + RIGHT;
 /// Title, facts, arrivals and the numbers of slots.
 const TOP: u32 = 92;
-/// VMs in the legend; who has more finds the labels in the lanes.
-const LEGEND_VMS_MAX: usize = 24;
 
 /// How a chart is laid out.
 struct Layout<'a> {
@@ -156,7 +157,7 @@ impl Layout<'_> {
         } = self.recording;
         let window = self.spec.window;
         let all = u128::from(*cpus) * u128::from(*duration_ns);
-        let per_mille = u128::from(cpu_totals.hole_ns) * 1000 / all.max(1);
+        let per_mille = (u128::from(cpu_totals.hole_ns) * 1000 + all / 2) / all.max(1);
         format!(
             "{cpus} CPUs, {} to {} ms of {} ms, seed {seed}; of what was measured, holes took {}.{} % of the CPUs' time",
             milliseconds(window.from_ns),
@@ -165,90 +166,6 @@ impl Layout<'_> {
             per_mille / 10,
             per_mille % 10,
         )
-    }
-
-    /// The name of a pattern; numbered, for a page may hold several charts.
-    fn pattern(&self, name: &str) -> String {
-        format!("g{}{name}", self.spec.number)
-    }
-
-    fn fill(&self, look: Look) -> String {
-        let vm = look.vcpu.map(|vcpu| vcpu.vm);
-        match (look.activity, vm) {
-            (Activity::Work, Some(vm)) => format!("fill=\"{}\"", palette::colour(vm)),
-            (Activity::Switch, _) => "class=\"switch\"".to_owned(),
-            (Activity::Stolen, _) => format!("fill=\"url(#{})\"", self.pattern("stolen")),
-            (Activity::Spin, Some(vm)) => self.vm_pattern("spin", vm),
-            (Activity::Refill, Some(vm)) => self.vm_pattern("refill", vm),
-            (Activity::Held, Some(vm)) => self.vm_pattern("held", vm),
-            (_, None) => "class=\"faint\"".to_owned(),
-        }
-    }
-
-    fn vm_pattern(&self, name: &str, vm: u32) -> String {
-        format!("fill=\"url(#{})\"", self.pattern(&format!("{name}{vm}")))
-    }
-
-    fn patterns(&self, looks: &BTreeSet<Look>, out: &mut String) {
-        let begin = |out: &mut String, name: &str, size: u32| {
-            let name = self.pattern(name);
-            let _ = write!(
-                out,
-                "<pattern id=\"{name}\" width=\"{size}\" height=\"{size}\" \
-                 patternUnits=\"userSpaceOnUse\">"
-            );
-        };
-        out.push_str("<defs>\n");
-        let hatch = "<path class=\"hatch\" d=\"M-2,2 l4,-4 M0,8 l8,-8 M6,10 l4,-4\" \
-             fill=\"none\" stroke-width=\"1\"/>";
-        begin(out, "hole", 8);
-        let _ = writeln!(
-            out,
-            "<rect class=\"lane\" width=\"8\" height=\"8\"/>{hatch}</pattern>"
-        );
-        begin(out, "stolen", 8);
-        out.push_str(
-            "<rect class=\"stolen\" width=\"8\" height=\"8\"/>\
-             <path class=\"stolenline\" d=\"M0,0 l8,8 M0,8 l8,-8\" fill=\"none\"/></pattern>\n",
-        );
-        let mut done = BTreeSet::new();
-        for look in looks {
-            let Some(vcpu) = look.vcpu else { continue };
-            let vm = vcpu.vm;
-            if !done.insert((vm, look.activity)) {
-                continue;
-            }
-            let (colour, ink) = (palette::colour(vm), palette::ink(vm));
-            let base = format!("<rect width=\"8\" height=\"8\" fill=\"{colour}\"/>");
-            let (name, size, body) = match look.activity {
-                Activity::Spin => (
-                    "spin",
-                    6,
-                    format!(
-                        "{base}<circle cx=\"3\" cy=\"3\" r=\"1.5\" fill=\"{ink}\" fill-opacity=\"0.75\"/>"
-                    ),
-                ),
-                Activity::Refill => (
-                    "refill",
-                    4,
-                    format!(
-                        "{base}<rect width=\"1.6\" height=\"4\" fill=\"{ink}\" fill-opacity=\"0.6\"/>"
-                    ),
-                ),
-                Activity::Held => (
-                    "held",
-                    8,
-                    format!(
-                        "<rect class=\"lane\" width=\"8\" height=\"8\"/>\
-                         <rect width=\"8\" height=\"8\" fill=\"{colour}\" fill-opacity=\"0.35\"/>{hatch}"
-                    ),
-                ),
-                Activity::Work | Activity::Switch | Activity::Stolen => continue,
-            };
-            begin(out, &format!("{name}{vm}"), size);
-            let _ = writeln!(out, "{body}</pattern>");
-        }
-        out.push_str("</defs>\n");
     }
 
     /// Empty lanes, hatched, and the CPUs' numbers.
@@ -332,44 +249,6 @@ impl Layout<'_> {
         }
     }
 
-    /// Lines between slots, and the slots' numbers.
-    fn slots(&self, out: &mut String) {
-        let window = self.spec.window;
-        let Some(slot_ns) = self.spec.slot_ns.filter(|&slot| slot > 0) else {
-            return;
-        };
-        if window.length_ns() / slot_ns > 150 {
-            return;
-        }
-        let wide = window.length_ns() / slot_ns <= 14;
-        let (top, bottom) = (TOP - 4, self.bottom());
-        let mut slot = window.from_ns / slot_ns;
-        while slot * slot_ns < window.to_ns {
-            let start = slot * slot_ns;
-            if start >= window.from_ns {
-                let x = self.x(start);
-                let _ = writeln!(
-                    out,
-                    "<line class=\"slot\" x1=\"{x:.2}\" x2=\"{x:.2}\" y1=\"{top}\" y2=\"{bottom}\" \
-                     stroke-width=\"1.2\" stroke-dasharray=\"4 3\"/>"
-                );
-            }
-            let middle = self
-                .x(start.max(window.from_ns))
-                .midpoint(self.x((start + slot_ns).min(window.to_ns)));
-            if window.length_ns() / slot_ns <= 40 {
-                let name = if wide {
-                    format!("slot {slot}")
-                } else {
-                    slot.to_string()
-                };
-                let style = "font-size=\"11\" text-anchor=\"middle\"";
-                text(out, "ink", middle as u32, TOP - 8, style, &name);
-            }
-            slot += 1;
-        }
-    }
-
     /// Time, in milliseconds.
     fn axis(&self, out: &mut String) {
         let window = self.spec.window;
@@ -426,68 +305,5 @@ impl Layout<'_> {
                 &name,
             );
         }
-    }
-
-    /// What the colours and patterns mean. Returns where it ends.
-    fn legend(&self, looks: &BTreeSet<Look>, cells: &Cells, top: u32, out: &mut String) -> u32 {
-        let mut entries = Vec::new();
-        let vms = &self.recording.vms;
-        for (vm, outcome) in vms.iter().enumerate().take(LEGEND_VMS_MAX) {
-            let label = self.palette.vm(vm as u32);
-            let name = if label == outcome.name {
-                label.to_owned()
-            } else {
-                format!("{label} = {}", outcome.name)
-            };
-            entries.push((format!("fill=\"{}\"", palette::colour(vm as u32)), name));
-        }
-        if vms.len() > LEGEND_VMS_MAX {
-            let more = format!("and {} more VMs", vms.len() - LEGEND_VMS_MAX);
-            entries.push(("fill=\"none\"".to_owned(), more));
-        }
-        for (activity, meaning) in [
-            (Activity::Spin, "spinning"),
-            (Activity::Refill, "filling caches"),
-            (Activity::Held, "held for a halted vCPU"),
-            (Activity::Switch, "switching"),
-            (Activity::Stolen, "stolen from the host"),
-        ] {
-            if let Some(look) = looks.iter().find(|look| look.activity == activity) {
-                entries.push((self.fill(*look), meaning.to_owned()));
-            }
-        }
-        let hole = format!("fill=\"url(#{})\"", self.pattern("hole"));
-        entries.push((hole, "idle: a hole if somebody waits".to_owned()));
-        let (mut x, mut y) = (LEFT, top);
-        for (fill, meaning) in entries {
-            let width = 26 + text_width(&meaning, 12) + 18;
-            if x > LEFT && x + width > WIDTH - RIGHT {
-                (x, y) = (LEFT, y + 22);
-            }
-            let box_top = y - 12;
-            let _ = writeln!(
-                out,
-                "<rect x=\"{x}\" y=\"{box_top}\" width=\"20\" height=\"15\" {fill}/>"
-            );
-            text(out, "ink", x + 26, y, "font-size=\"12\"", &meaning);
-            x += width;
-        }
-        if self.recording.spans_lost > 0 {
-            y += 22;
-            let lost = self.recording.spans_lost;
-            let note = format!(
-                "The last {lost} spans of the run were not kept: what looks idle at the end may not be."
-            );
-            text(out, "marktext", LEFT, y, "font-size=\"12\"", &note);
-        }
-        if let Some((column_ns, spans)) = cells.columns {
-            y += 22;
-            let note = format!(
-                "{spans} spans are too many to draw: every {} shows what took most of it. Draw a shorter window for more.",
-                format_duration(column_ns)
-            );
-            text(out, "marktext", LEFT, y, "font-size=\"12\"", &note);
-        }
-        y + 20
     }
 }

@@ -1,8 +1,10 @@
 use super::cells::cells;
 use super::*;
-use crate::MS;
 use crate::sim::example;
+use crate::sim::palette::colour;
+use crate::sim::record::{Mark, MarkKind};
 use crate::sim::svg::stack;
+use crate::{Level, MS};
 
 fn window(from: Nanos, to: Nanos) -> Window {
     Window {
@@ -14,7 +16,6 @@ fn window(from: Nanos, to: Nanos) -> Window {
 fn chart(recording: &Recording, from: Nanos, to: Nanos) -> String {
     let spec = GanttSpec {
         window: window(from, to),
-        slot_ns: Some(10 * MS),
         number: 3,
     };
     stack(&[gantt(recording, &spec)])
@@ -33,7 +34,7 @@ fn slots_names_and_time_can_be_read() {
         ">E6<",
         ">50<",
         "time in ms",
-        "holes took 2.7 %",
+        "holes took 2.8 %",
         "spinning",
         "filling caches",
         "held for a halted vCPU",
@@ -105,7 +106,7 @@ fn too_many_spans_are_merged_and_the_picture_says_so() {
     assert_eq!(merged.cells[0].look.activity, Activity::Work);
     let text = chart(&recording, 0, 1000);
     assert!(
-        text.contains("2000000 spans are too many to draw: every 1ms shows"),
+        text.contains("2000000 spans are too many to draw: every 1.00 ms shows"),
         "{text}"
     );
     assert!(text.len() < 20_000);
@@ -146,4 +147,102 @@ fn a_run_whose_spans_were_not_all_kept_says_so() {
 fn an_empty_run_is_a_picture_of_holes() {
     let text = chart(&example::recording("linux", 2, MS), 0, 1);
     assert!(text.contains("CPU 1") && text.contains("idle: a hole"));
+}
+
+/// Where lines between slots are, in pixels from the left.
+fn lines(text: &str) -> Vec<&str> {
+    let lines = text.split("<line class=\"slot\" x1=\"").skip(1);
+    lines.map(|line| line.split('"').next().unwrap()).collect()
+}
+
+#[test]
+fn lines_are_where_slots_began_and_nowhere_else() {
+    let mut recording = example::gangs();
+    let slots = [(0, 0), (4, 1), (24, 2), (25, 3)];
+    recording.marks.clear();
+    for (at, number) in slots {
+        let kind = MarkKind::Slot { number };
+        recording.marks.push(Mark {
+            at_ns: at * MS,
+            kind,
+        });
+    }
+    let text = chart(&recording, 0, 50);
+    assert_eq!(lines(&text), ["64.00", "152.00", "592.00", "614.00"]);
+    assert!(text.contains(">slot 1<") && text.contains(">2<") && !text.contains(">slot 2<"));
+    // The slot that had begun before is named, without a line.
+    let text = chart(&recording, 10, 20);
+    assert!(lines(&text).is_empty() && text.contains(">slot 1<"));
+    // A policy without slots has none, nor does the time after one was put in charge.
+    let kind = MarkKind::PolicyChange;
+    recording.marks.push(Mark {
+        at_ns: 30 * MS,
+        kind,
+    });
+    let text = chart(&recording, 30, 50);
+    assert!(!text.contains("slot 3") && lines(&text) == ["64.00"]);
+    recording.marks.clear();
+    assert!(lines(&chart(&recording, 0, 50)).is_empty());
+}
+
+#[test]
+fn who_fills_a_hole_looks_different() {
+    let mut recording = example::gangs();
+    assert!(!chart(&recording, 20, 30).contains("in a hole, without"));
+    let e0 = VcpuRef { vm: 4, index: 0 };
+    example::ran(
+        &mut recording,
+        5,
+        (4, 0),
+        Activity::Work,
+        [20 * MS, 30 * MS],
+    );
+    recording.spans.last_mut().unwrap().level = Some(Level::Backfill);
+    let text = chart(&recording, 20, 30);
+    assert!(text.contains("in a hole, without") && text.contains(">E0<"));
+    let striped = text.contains("<path fill=\"url(#g3fills4)\" d=\"M64.00 282h1100.00v");
+    assert!(striped, "{text}");
+    // Nobody else is striped, and a loan to E0 is not either.
+    assert_eq!(text.matches("fill=\"url(#g3fills").count(), 2);
+    let span = recording.spans.last_mut().unwrap();
+    assert_eq!(span.vcpu, Some(e0));
+    span.level = Some(Level::Boosted);
+    assert!(!chart(&recording, 20, 30).contains("g3fills"));
+}
+
+#[test]
+fn of_many_vms_those_that_can_be_seen_are_named() {
+    let mut recording = example::recording("linux", 2, 10 * MS);
+    for number in 0..60 {
+        let vm = example::vm(&format!("vm-{number}"), 1, 10 * MS);
+        recording.vms.push(vm);
+    }
+    for (cpu, vm) in [(0, 57), (1, 59)] {
+        example::ran(&mut recording, cpu, (vm, 0), Activity::Work, [0, 10 * MS]);
+    }
+    let text = chart(&recording, 0, 10);
+    for word in [
+        "A = vm-0<",
+        "AT = vm-45<",
+        "BF = vm-57<",
+        "BH = vm-59<",
+        "and 12 more VMs",
+        "After 24 VMs the colours come again",
+        ">BF0<",
+    ] {
+        assert!(text.contains(word), "no {word} in {text}");
+    }
+    assert!(!text.contains("vm-46<") && !text.contains("vm-58<"));
+    // As in every other picture.
+    let entry = format!(
+        "height=\"15\" fill=\"{}\"/>\n<text class=\"ink\"",
+        colour(57)
+    );
+    assert!(text.contains(&entry));
+    recording.vms.truncate(24);
+    recording.spans.clear();
+    let text = chart(&recording, 0, 10);
+    assert!(
+        text.contains("X = vm-23<") && !text.contains("more VMs") && !text.contains("come again")
+    );
 }

@@ -91,7 +91,6 @@ impl Run<'_> {
             None => self.recorder.ready(now, true),
         }
         self.vm_of(vcpu).outcome.wakes += 1;
-        self.changed.push(vcpu);
         self.input(Input::Wake(vcpu))
     }
 
@@ -212,7 +211,6 @@ impl Run<'_> {
             return Ok(false);
         }
         state.halted = true;
-        self.changed.push(vcpu);
         self.input(Input::Halt(vcpu))?;
         Ok(true)
     }

@@ -105,6 +105,7 @@ impl<'a> Run<'a> {
         let told = self
             .engine
             .arrive(now, spec.clone(), halted, &mut self.orders);
+        self.watch.note(&self.engine);
         let id = match told {
             Ok(id) => id,
             // All its CPUs are offline at present.
@@ -132,7 +133,7 @@ impl<'a> Run<'a> {
             }
             let takes_part = vcpu.index < active;
             self.vcpus[at.index()] = Some(vcpu);
-            self.changed.push(at);
+            self.watch.arrived(at);
             if takes_part {
                 self.start_program(at)?;
             }

@@ -1,13 +1,11 @@
 //! What is measured of VMs.
 
-use std::mem;
-
 use super::{Run, RunError};
 use crate::sim::guest::Step;
-use crate::sim::record::{MarkKind, Recording, VmOutcome};
+use crate::sim::record::{Recording, VmOutcome};
 use crate::sim::sync::Shared;
 use crate::view::LockState;
-use crate::{CpuId, MS, Nanos, PolicySpec, RunTimes, Runstate, US, VcpuId};
+use crate::{MS, Nanos, PolicySpec, RunTimes, Runstate, US, VcpuId};
 
 /// The most latencies that are kept of a VM.
 const LATENCIES_MAX: u64 = 4096;
@@ -85,56 +83,6 @@ impl Run<'_> {
         if place < LATENCIES_MAX {
             let vm = self.vm_of(vcpu);
             vm.outcome.wake_latencies_ns[place as usize] = now - at;
-        }
-    }
-
-    /// Writes down runstates and loans that have changed, if they are wanted.
-    pub(super) fn observe(&mut self) {
-        if !self.recorder.is_detailed() {
-            return;
-        }
-        // Only a decision changes them behind the simulator's back.
-        let decisions = self.engine.decisions();
-        if mem::replace(&mut self.decisions_seen, decisions) != decisions {
-            self.changed.clear();
-            let vcpus = self.engine.view().vcpus();
-            self.changed.extend(vcpus.map(|(vcpu, _)| vcpu));
-            self.observe_loans();
-        }
-        let changed = mem::take(&mut self.changed);
-        for &vcpu in &changed {
-            let Some(state) = self.engine.view().find_vcpu(vcpu) else {
-                continue;
-            };
-            let state = Some(state.runstate());
-            let own = self.vcpu(vcpu);
-            if mem::replace(&mut own.seen_as, state) != state {
-                let place = own.place();
-                self.recorder.runstate(self.now, place, state);
-            }
-        }
-        self.changed = changed;
-        self.changed.clear();
-    }
-
-    fn observe_loans(&mut self) {
-        for index in 0..self.cpus.len() {
-            let cpu = CpuId(index as u16);
-            let seen = *self.engine.view().cpu(cpu);
-            if mem::replace(&mut self.cpus[index].loan_seen, seen.loan) == seen.loan {
-                continue;
-            }
-            let Some(loan) = seen.loan else { continue };
-            let to = loan.to.map(|vcpu| self.vcpu(vcpu).place());
-            let turn = seen.turn.map(|turn| self.vcpu(turn.vcpu).place());
-            let until_ns = loan.until;
-            let kind = MarkKind::Loan {
-                cpu,
-                to,
-                turn,
-                until_ns,
-            };
-            self.recorder.mark(self.now, kind);
         }
     }
 
