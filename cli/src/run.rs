@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use muster_scheduler::vm::{WEIGHT_DEFAULT, WEIGHT_MAX};
 use muster_vmm::boot::{Protocol, cmdline};
 use muster_vmm::lifecycle::{self, GuestEnd};
+use muster_vmm::node_link::{self, Hello, NodeSpec};
 use muster_vmm::{ConsoleSpec, DiskSpec, OnReboot, VmSpec};
 
 mod values;
@@ -28,6 +30,10 @@ Examples:
 
   A job whose exit status becomes muster's, with its console in a file:
     muster run --kernel vmlinux --initrd job.cpio --console file=job.log --on-reboot exit
+
+  Scheduled together with other machines by the node manager on this host:
+    muster node --sched gang &
+    muster run --kernel vmlinuz --initrd initrd.img --cpus 2 --node --name web
 
 Keys on the console:
   Ctrl-a h help, Ctrl-a x end the machine, Ctrl-a p power button, Ctrl-a a send Ctrl-a
@@ -133,6 +139,57 @@ pub struct RunArgs {
         help_heading = "Machine"
     )]
     on_reboot: RebootAction,
+
+    /// The machine's name for the node manager [default: vm- and the process's number]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = values::name,
+        requires = "node",
+        help_heading = "Scheduling"
+    )]
+    name: Option<String>,
+
+    /// Have the node manager schedule the vCPUs; without PATH, the one at its usual place
+    #[arg(
+        long,
+        value_name = "PATH",
+        num_args = 0..=1,
+        require_equals = true,
+        help_heading = "Scheduling"
+    )]
+    node: Option<Option<PathBuf>>,
+
+    /// Share of the host's CPUs beside other machines, 1 to 10000
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = WEIGHT_DEFAULT,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(WEIGHT_MAX)),
+        requires = "node",
+        help_heading = "Scheduling"
+    )]
+    weight: u32,
+
+    /// The most CPU time that the machine may use, in percent of one CPU
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        value_parser = clap::value_parser!(u32).range(1..=102_400),
+        requires = "node",
+        help_heading = "Scheduling"
+    )]
+    cap: Option<u32>,
+
+    /// The host CPUs that the vCPUs may run on, like 0-3,8 [default: any]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_parser = values::cpu_list,
+        requires = "node",
+        help_heading = "Scheduling"
+    )]
+    host_cpus: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -178,7 +235,23 @@ impl RunArgs {
             disks: self.disks.clone(),
             console: self.console.clone(),
             on_reboot,
+            node: self.node_spec(),
         }
+    }
+
+    fn node_spec(&self) -> Option<NodeSpec> {
+        let path = self.node.as_ref()?.clone();
+        let name = self.name.clone();
+        Some(NodeSpec {
+            socket: path.unwrap_or_else(node_link::default_socket),
+            hello: Hello {
+                protocol: node_link::PROTOCOL,
+                name: name.unwrap_or_else(|| format!("vm-{}", std::process::id())),
+                weight: self.weight,
+                cap_percent: self.cap,
+                cpus: self.host_cpus.clone(),
+            },
+        })
     }
 }
 

@@ -8,14 +8,17 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
 
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use muster_devices::bus::Shared;
 use muster_devices::serial::SerialPort;
 use nix::sys::signal::Signal;
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::console::escape::Command;
@@ -37,6 +40,8 @@ pub enum Event {
     Command(Command),
     /// A vCPU thread ended by itself.
     Vcpu(VcpuEnd),
+    /// It is time to look after what nobody reports.
+    Tick,
 }
 
 type Queue = Rc<RefCell<VecDeque<Event>>>;
@@ -93,6 +98,23 @@ impl ControlLoop {
         self.room.write(1)
     }
 
+    /// Gives an [`Event::Tick`] again and again from now on.
+    pub fn tick_every(&mut self, period: Duration) -> io::Result<()> {
+        let timer = TimerFd::new(
+            ClockId::CLOCK_MONOTONIC,
+            TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
+        )?;
+        timer.set(
+            Expiration::Interval(TimeSpec::from(period)),
+            TimerSetTimeFlags::empty(),
+        )?;
+        self.manager.add_subscriber(Box::new(TickSource {
+            timer,
+            queue: self.queue.clone(),
+        }));
+        Ok(())
+    }
+
     /// Waits for the next event, moving console input meanwhile.
     pub fn next(&mut self) -> io::Result<Event> {
         loop {
@@ -138,6 +160,23 @@ impl MutEventSubscriber for SignalSource {
             };
             self.queue.borrow_mut().push_back(event);
         }
+    }
+}
+
+struct TickSource {
+    timer: TimerFd,
+    queue: Queue,
+}
+
+impl MutEventSubscriber for TickSource {
+    fn init(&mut self, ops: &mut EventOps) {
+        watch(ops, &self.timer.as_fd());
+    }
+
+    fn process(&mut self, _events: Events, _ops: &mut EventOps) {
+        // Ticks that were missed are made up for by one.
+        let _ = self.timer.wait();
+        self.queue.borrow_mut().push_back(Event::Tick);
     }
 }
 

@@ -6,6 +6,7 @@ use kvm_ioctls::{Cap, Kvm};
 use thiserror::Error;
 
 mod page;
+pub mod stats;
 mod vcpu;
 mod vm;
 

@@ -16,7 +16,9 @@ pub mod layout;
 pub mod lifecycle;
 mod machine;
 pub mod memory;
+pub mod node_link;
 mod spec;
+pub mod thread_schedule;
 mod vcpu;
 
 pub use spec::{ConsoleSpec, DiskSpec, OnReboot, VmSpec};

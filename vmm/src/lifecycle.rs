@@ -88,6 +88,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// The same before a restart, where it may be a slow disk.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How often a VM looks whether its node manager lives.
+const NODE_PERIOD: Duration = Duration::from_millis(50);
+
 /// Runs a VM until its guest ends.
 ///
 /// While the guest runs, SIGTERM, SIGINT, SIGHUP and SIGQUIT do not end the process: the first of
@@ -118,14 +121,18 @@ pub fn run(spec: &VmSpec) -> Result<GuestEnd, RunError> {
         raw_mode,
         asked_to_end: false,
     };
+    if spec.node.is_some() {
+        let ticks = supervisor.control.tick_every(NODE_PERIOD);
+        ticks.map_err(RunError::Control)?;
+    }
     loop {
         let serial = machine.serial();
-        let running = machine.start(supervisor.control.reporter())?;
+        let mut running = machine.start(supervisor.control.reporter())?;
         supervisor
             .control
             .attach(serial)
             .map_err(RunError::Control)?;
-        let end = supervisor.supervise(&running)?;
+        let end = supervisor.supervise(&mut running)?;
         let resets = matches!(end, GuestEnd::Reset | GuestEnd::TripleFault);
         if !resets || spec.on_reboot == OnReboot::Exit || supervisor.asked_to_end {
             // Should the host hang now, one more signal ends the process.
@@ -174,7 +181,7 @@ struct Supervisor {
 
 impl Supervisor {
     /// Answers events until the guest has ended.
-    fn supervise(&mut self, machine: &RunningMachine) -> Result<GuestEnd, RunError> {
+    fn supervise(&mut self, machine: &mut RunningMachine) -> Result<GuestEnd, RunError> {
         loop {
             match self.control.next().map_err(RunError::Control)? {
                 Event::Vcpu(end) => return guest_end(end, machine.exit_status()),
@@ -189,6 +196,7 @@ impl Supervisor {
                     );
                     machine.press_power_button();
                 }
+                Event::Tick => machine.look_after_node(),
                 Event::Continued => self.enter_raw_mode_again(),
                 Event::Command(Command::PowerButton) => machine.press_power_button(),
                 Event::Command(Command::Quit) => return Ok(GuestEnd::Quit),

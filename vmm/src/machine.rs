@@ -33,9 +33,11 @@ use crate::boot::acpi::{self, AcpiSpec};
 use crate::boot::{self, BootError, BootSpec, registers};
 use crate::console::{Console, ConsoleError};
 use crate::cpuid;
+use crate::kvm::stats::StatsError;
 use crate::kvm::{KvmError, Vcpu, Vm};
 use crate::layout;
 use crate::memory::{self, MemoryError, MemorySpec};
+use crate::node_link::{self, JoinError, NodeLink, NodeSpec};
 use crate::spec::VmSpec;
 use crate::vcpu::{AddressSpaces, Reporter, StartVcpusError, Stuck, Vcpus, firmware_msrs};
 
@@ -60,6 +62,12 @@ pub enum MachineError {
     /// A virtio device.
     #[error("cannot set up a virtio device")]
     Device(#[source] io::Error),
+    /// The node manager.
+    #[error(transparent)]
+    Node(#[from] JoinError),
+    /// What KVM counts.
+    #[error(transparent)]
+    Stats(#[from] StatsError),
     /// The vCPUs' threads.
     #[error(transparent)]
     Vcpus(#[from] StartVcpusError),
@@ -69,6 +77,7 @@ pub enum MachineError {
 pub struct Machine {
     vcpus: Vec<Vcpu>,
     devices: Devices,
+    node: Option<NodeSpec>,
 }
 
 /// Everything but the vCPUs.
@@ -129,8 +138,15 @@ impl Machine {
         let mut sregs = vcpus[0].sregs()?;
         let regs = registers::set_entry(&ram, &entry, &mut sregs)?;
         vcpus[0].set_registers(&regs, &sregs)?;
+        if spec.node.is_some() {
+            vm.disable_halt_polling()?;
+        }
         let devices = Devices::new(vm, &ram, board, disks, console, room)?;
-        Ok(Self { vcpus, devices })
+        Ok(Self {
+            vcpus,
+            devices,
+            node: spec.node.clone(),
+        })
     }
 
     /// The console's serial port.
@@ -140,10 +156,32 @@ impl Machine {
 
     /// Lets the guest run. Its vCPUs report to `reporter` how they end.
     pub fn start(self, reporter: &Reporter) -> Result<RunningMachine, MachineError> {
-        let Self { vcpus, devices } = self;
+        let Self {
+            vcpus,
+            devices,
+            node,
+        } = self;
+        let mut stats = Vec::new();
+        if node.is_some() {
+            // Nothing runs until the node manager has said so.
+            node_link::close_gates(&devices.board);
+            let descriptors = vcpus.iter().map(Vcpu::stats);
+            stats = descriptors.collect::<Result<_, StatsError>>()?;
+        }
         let stop = devices.stop_vcpus.clone();
         let vcpus = Vcpus::start(vcpus, &devices.spaces, &devices.board, reporter, stop)?;
-        Ok(RunningMachine { vcpus, devices })
+        let link = match node {
+            Some(node) => {
+                vcpus.wait_until_known(&devices.board);
+                Some(NodeLink::join(&node, devices.board.clone(), stats)?)
+            }
+            None => None,
+        };
+        Ok(RunningMachine {
+            link,
+            vcpus,
+            devices,
+        })
     }
 }
 
@@ -250,6 +288,7 @@ fn place(bus: &mut Bus, base: u64, len: u64, device: Arc<Mutex<dyn Device>>) {
 ///
 /// Dropping it stops it as [`stop`](Self::stop) does: fields are dropped in their order.
 pub struct RunningMachine {
+    link: Option<NodeLink>,
     vcpus: Vcpus,
     devices: Devices,
 }
@@ -259,6 +298,13 @@ impl RunningMachine {
     pub fn press_power_button(&self) {
         if let Err(error) = self.devices.power_button.write(1) {
             tracing::warn!(%error, "the power button does not work");
+        }
+    }
+
+    /// Looks whether the node manager still lives, if there is one.
+    pub fn look_after_node(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.look();
         }
     }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::boot::Protocol;
+use crate::node_link::NodeSpec;
 
 /// One VM.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub struct VmSpec {
     pub console: ConsoleSpec,
     /// What a reset by the guest does.
     pub on_reboot: OnReboot,
+    /// Who schedules its vCPUs; the host's kernel alone if there is none.
+    pub node: Option<NodeSpec>,
 }
 
 /// One block device.

@@ -27,6 +27,10 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(2);
 /// other system call does not interrupt that call.
 const STOP_RETRY: Duration = Duration::from_micros(200);
 
+/// How long the threads have to begin, and how often that is looked at.
+const START_TIMEOUT: Duration = Duration::from_secs(1);
+const START_POLL: Duration = Duration::from_micros(100);
+
 /// IA32_MISC_ENABLE, and its bit that says string instructions are fast.
 const MSR_MISC_ENABLE: u32 = 0x1a0;
 const MISC_ENABLE_FAST_STRING: u64 = 1;
@@ -177,6 +181,16 @@ impl Vcpus {
             started.threads.push(thread);
         }
         Ok(started)
+    }
+
+    /// Waits until each thread has said on `board` which it is. One that does not has failed, and
+    /// reports that itself.
+    pub fn wait_until_known(&self, board: &Board) {
+        let deadline = Instant::now() + START_TIMEOUT;
+        let is_known = |index| board.cell(index).tid.load(Ordering::Acquire) != 0;
+        while !(0..board.vcpus()).all(is_known) && Instant::now() < deadline {
+            thread::sleep(START_POLL);
+        }
     }
 
     /// Takes all vCPUs out of the guest and ends their threads. `Err` if one is still busy in the host

@@ -75,6 +75,7 @@ impl Guest {
             disks: Vec::new(),
             console: ConsoleSpec::File(dir.path().join("console")),
             on_reboot: OnReboot::Exit,
+            node: None,
         };
         Self { dir, spec }
     }

@@ -103,6 +103,47 @@ fn disks_have_options_and_may_have_commas() {
 }
 
 #[test]
+fn a_node_manager_is_asked_for_by_name_or_place() {
+    let node = |words: &[&str]| {
+        let all = ["--kernel", "k"].into_iter().chain(words.iter().copied());
+        spec(&all.collect::<Vec<_>>()).map(|spec| spec.node)
+    };
+    assert_eq!(node(&[]).unwrap(), None);
+    let usual = node(&["--node", "--name", "web"]).unwrap().unwrap();
+    assert_eq!(usual.socket, node_link::default_socket());
+    assert_eq!(usual.hello.name, "web");
+    assert_eq!((usual.hello.weight, usual.hello.cap_percent), (256, None));
+    let words = [
+        "--node=/x/n.sock",
+        "--weight",
+        "512",
+        "--cap",
+        "150",
+        "--host-cpus",
+        "0-3,8",
+    ];
+    let there = node(&words).unwrap().unwrap();
+    assert_eq!(there.socket, PathBuf::from("/x/n.sock"));
+    assert!(there.hello.name.starts_with("vm-"), "{}", there.hello.name);
+    assert_eq!(
+        (there.hello.weight, there.hello.cap_percent),
+        (512, Some(150))
+    );
+    assert_eq!(there.hello.cpus.as_deref(), Some("0-3,8"));
+    for (words, hint) in [
+        (&["--name", "web"][..], "--node"),
+        (&["--weight", "2"], "--node"),
+        (&["--node", "--name", "a/b"], "is not a name"),
+        (&["--node", "--weight", "0"], "1..=10000"),
+        (&["--node", "--cap", "0"], "1..="),
+        (&["--node", "--host-cpus", "3-"], "3-"),
+    ] {
+        let error = node(words).unwrap_err();
+        assert!(error.contains(hint), "{words:?}: {error}");
+    }
+}
+
+#[test]
 fn consoles_are_three() {
     let console = |text| spec(&["--kernel", "k", "--console", text]).map(|spec| spec.console);
     assert_eq!(console("null").unwrap(), ConsoleSpec::Null);

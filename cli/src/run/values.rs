@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use muster_scheduler::CpuSet;
 use muster_vmm::memory::MEMORY_MAX;
+use muster_vmm::node_link;
 use muster_vmm::{ConsoleSpec, DiskSpec};
 
 /// The least memory that a stock kernel can do anything with.
@@ -40,6 +42,23 @@ pub fn memory_bytes(text: &str) -> Result<u64, String> {
         return Err("is not a multiple of 4K".into());
     }
     Ok(bytes)
+}
+
+/// A machine's name: letters, digits, `-`, `_` and `.`, beginning with a letter or digit.
+pub fn name(text: &str) -> Result<String, String> {
+    if node_link::is_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err("is not a name: take up to 63 letters, digits, -, _ and ., a letter or digit first".into())
+}
+
+/// A list of host CPUs such as `0-3,8`.
+pub fn cpu_list(text: &str) -> Result<String, String> {
+    match text.parse::<CpuSet>() {
+        Ok(cpus) if cpus.is_empty() => Err("names no CPU".into()),
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// `PATH[,ro][,serial=TEXT]`. A comma in the path is written twice.

@@ -1,5 +1,6 @@
 //! One KVM vCPU: its state before the first entry, and its exits decoded.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use kvm_bindings::{CpuId, KVM_INTERNAL_ERROR_EMULATION, Msrs, kvm_msr_entry, kvm_regs, kvm_sregs};
@@ -9,6 +10,7 @@ use thiserror::Error;
 
 use super::KvmError;
 use super::page::RunPage;
+use super::stats::{self, StatsError};
 use crate::board::Board;
 
 /// Why a vCPU came back from the guest.
@@ -155,6 +157,11 @@ impl Vcpu {
         self.fd
             .get_sregs()
             .map_err(KvmError::refused("read system registers"))
+    }
+
+    /// What KVM counts for it: a descriptor that may be given away.
+    pub fn stats(&self) -> Result<OwnedFd, StatsError> {
+        stats::descriptor(&self.fd)
     }
 
     /// The rate of the guest's time stamp counter in kHz, if this host knows.

@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use kvm_bindings::{
-    CpuId, KVM_IOAPIC_NUM_PINS, KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQCHIP_IOAPIC, KVM_MAX_CPUID_ENTRIES,
-    KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1,
-    kvm_irq_routing_irqchip, kvm_userspace_memory_region,
+    CpuId, KVM_CAP_HALT_POLL, KVM_IOAPIC_NUM_PINS, KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQCHIP_IOAPIC,
+    KVM_MAX_CPUID_ENTRIES, KvmIrqRouting, kvm_enable_cap, kvm_irq_routing_entry,
+    kvm_irq_routing_entry__bindgen_ty_1, kvm_irq_routing_irqchip, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, VmFd};
 use muster_devices::memory::GuestRam;
@@ -92,6 +92,22 @@ impl Vm {
     /// Whether the local APIC's timer takes TSC deadlines.
     pub fn has_tsc_deadline(&self) -> bool {
         self.tsc_deadline
+    }
+
+    /// Has a vCPU that halts give its CPU back at once, instead of looking for an interrupt for some
+    /// hundred microseconds first: to a scheduler that looks from outside, that is work.
+    pub fn disable_halt_polling(&self) -> Result<(), KvmError> {
+        if self.fd.check_extension_raw(KVM_CAP_HALT_POLL.into()) <= 0 {
+            // It came with Linux 5.11; before it, all VMs have the host's setting.
+            return Ok(());
+        }
+        let cap = kvm_enable_cap {
+            cap: KVM_CAP_HALT_POLL,
+            ..Default::default()
+        };
+        self.fd
+            .enable_cap(&cap)
+            .map_err(KvmError::refused("switch halt polling off"))
     }
 
     /// An eventfd that gives an edge on interrupt line `gsi` when written.
