@@ -15,6 +15,10 @@
 //! weights then hold exactly. With `backfill` single vCPUs of other gangs run in holes (alternate
 //! selection). Such time is not charged: it would be taken from the gang's time together.
 //!
+//! With `rows=one` a gang runs in the slot of its own row only, and with `repack=no` it keeps its home for
+//! as long as it lives: both together are the matrix in its first form, whose holes stay as jobs come
+//! and go. It is there to be compared with.
+//!
 //! Terms: *slot*, a quantum of the whole host; *pass*, the slots that a gang has had, over its weight;
 //! *stride*, what one slot adds to it; *column*, a CPU.
 //!
@@ -81,6 +85,16 @@ pub const PARAMS: &[Param] = &[
         meaning: "which row of a matrix a gang gets: the fullest, the first, or the first free block of 1, 2, 4, ... columns",
     },
     Param {
+        name: "rows",
+        kind: Kind::Choice(&["several", "one"]),
+        meaning: "whether a gang also runs in the slots of other rows that have room for it, or in its own alone",
+    },
+    Param {
+        name: "repack",
+        kind: Kind::Flag { default: true },
+        meaning: "all gangs are placed anew whenever that makes the matrix shorter",
+    },
+    Param {
         name: "boost",
         kind: Kind::Duration {
             default: 0,
@@ -97,6 +111,9 @@ pub struct Gang {
     quantum_ns: Nanos,
     backfill: bool,
     shares: Shares,
+    /// Gangs run in the slot of their own row only.
+    one_row: bool,
+    repacks: bool,
     boost_ns: Nanos,
     matrix: Matrix,
     /// By the gang's number.
@@ -128,7 +145,7 @@ pub struct Gang {
 }
 
 impl Gang {
-    /// From `gang:quantum=,backfill,shares=,placement=,packing=,boost=`.
+    /// From `gang:quantum=,backfill,shares=,placement=,packing=,rows=,repack=,boost=`.
     pub fn new(args: &Args, topology: &Topology) -> Self {
         let packing = match args.choice("packing") {
             "best" => Packing::Best,
@@ -149,6 +166,8 @@ impl Gang {
             quantum_ns: args.duration("quantum"),
             backfill: args.flag("backfill"),
             shares,
+            one_row: args.choice("rows") == "one",
+            repacks: args.flag("repack"),
             boost_ns: args.duration("boost"),
             matrix: Matrix::new(cpus, placement),
             units: Vec::new(),
@@ -186,9 +205,13 @@ impl Gang {
     }
 
     /// See [`Claims::fair_within_ns`]. Gangs of different widths leave holes that not everybody can use,
-    /// so that nothing is promised for them. A gang's lag is a few slots at any time; the rarest gang
+    /// and one that is in the row of a heavier one gets its slots, too, if rows stay as they are: nothing
+    /// is promised then. A gang's lag is a few slots at any time; the rarest gang
     /// must have had so many that these are less than 2 %.
     fn fair_within(&self) -> Option<Nanos> {
+        if self.one_row {
+            return None;
+        }
         let units = || self.known().map(|(_, unit)| unit);
         let width = units().map(|unit| unit.members.len()).max()?;
         let vms: BTreeSet<VmId> = units().map(|unit| unit.vm).collect();

@@ -86,6 +86,9 @@ impl Gang {
 
     /// Places all gangs anew, the widest first, if that makes the matrix shorter.
     pub(super) fn repack(&mut self) {
+        if !self.repacks {
+            return;
+        }
         let shortest = self.matrix.taken().div_ceil(self.turns.len());
         if self.matrix.rows() <= shortest {
             return;

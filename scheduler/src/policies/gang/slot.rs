@@ -62,13 +62,16 @@ impl Gang {
         order.into_iter().map(|(.., id)| id).collect()
     }
 
-    /// Takes a gang into the present slot if there is room: at home, else where it has been, else on
-    /// any columns.
+    /// Takes a gang into the present slot if there is room: at home, else, unless it is to stay in its
+    /// row, where it has been, else on any columns.
     fn join(&mut self, now: Nanos, id: UnitId, view: &View) {
         // Columns that no gang of this slot has.
         let free = *view.online() - self.taken;
+        let window = self.matrix.window(self.leader);
+        let one_row = self.one_row;
         let unit = self.unit_mut(id);
-        if unit.members.len() > free.len() {
+        let is_elsewhere = one_row && !unit.lies_in(&window);
+        if unit.members.len() > free.len() || is_elsewhere {
             return;
         }
         unit.count(view);
@@ -77,6 +80,8 @@ impl Gang {
         }
         let at = if unit.columns.is_subset(&free) {
             Some(unit.home.clone())
+        } else if one_row {
+            None
         } else {
             columns::assign(&unit.members, free, &unit.at)
         };

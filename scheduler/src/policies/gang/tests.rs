@@ -1,3 +1,5 @@
+mod rows;
+
 use crate::engine::Input;
 use crate::testing::Host;
 use crate::{CpuId, CpuSet, MS, Nanos, Topology, VcpuId, VmId, VmSpec};
