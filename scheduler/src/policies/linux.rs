@@ -9,8 +9,9 @@
 //! out of work takes a waiting vCPU from the busiest near it, unless that has just run; a tick on a
 //! busy CPU has idle ones look too; and now and then loads are evened out.
 //!
-//! As in Linux, nothing of this knows what a VM is: siblings may well be put on one CPU, where they
-//! never run at the same time, and stay there. With `pin` every vCPU is given a CPU for ever, siblings
+//! As in Linux, nothing of this knows what a VM is: siblings that start one by one may well be put on one
+//! CPU, where they never run at the same time, and stay there. Those that start together are not, since
+//! what each adds to a CPU is seen at once: real load averages lag, so that it happens more often there. With `pin` every vCPU is given a CPU for ever, siblings
 //! apart as far as they can be: the best that one gets from Linux by hand.
 //!
 //! Not modelled: groups and their bandwidth, sleepers that stay queued until their debt is gone, the

@@ -59,6 +59,7 @@ pub const SHIPPED: &[Shipped] = scenarios![
     "process-control",
     "ready-queue",
     "skew",
+    "stacking",
 ];
 
 /// The scenario of this name.

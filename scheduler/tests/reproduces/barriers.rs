@@ -4,7 +4,7 @@ use muster_scheduler::sim::record::Keep;
 use muster_scheduler::sim::scenario::Workload;
 use muster_scheduler::{MS, Nanos, US};
 
-use crate::shipped::{median_ops_under_linux, ops, record, scenario};
+use crate::shipped::{median_ops_under_linux, ops, record, record_for, scenario};
 
 const GRAINS: [(&str, Nanos); 4] = [
     ("10us", 10 * US),
@@ -62,6 +62,29 @@ fn gangs_win_where_the_grain_is_fine_and_blocking_is_as_good_where_it_is_coarse(
     assert!(leads[0] > 2.0, "{leads:?}");
     assert!(leads[1] > 1.15 && leads[1] < leads[0], "{leads:?}");
     assert!(leads[2] < 1.05 && leads[3] < 1.05, "{leads:?}");
+}
+
+/// What gangs and Linux's scheduler (the middle one of three) have with so many VMs that spin.
+fn with_vms(vms: u32, grain: (&str, Nanos)) -> [f64; 2] {
+    let mut scenario = scenario(&format!("barriers-spin-{}", grain.0));
+    scenario.vms[0].count = vms;
+    let run = |policy: &str| ops(&record_for(&scenario, policy, Keep::Totals));
+    let mut linux = ["linux", "linux:seed=2", "linux:seed=3"].map(run);
+    linux.sort_unstable();
+    [run("gang"), linux[1]].map(|ops| part(ops, grain))
+}
+
+#[test]
+fn so_it_is_with_four_and_eight_vms() {
+    for vms in [4, 8] {
+        let parts = GRAINS.map(|grain| with_vms(vms, grain));
+        for [gang, _] in parts {
+            assert!(gang >= 0.88, "{vms} VMs: {parts:?}");
+        }
+        let linux = parts.map(|[_, linux]| linux);
+        assert!(linux[0] < 0.2 && linux[1] < 0.2, "{vms} VMs: {linux:?}");
+        assert!(linux[2] < 0.55 && linux[3] > 0.88, "{vms} VMs: {linux:?}");
+    }
 }
 
 #[test]

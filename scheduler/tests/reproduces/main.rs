@@ -13,4 +13,5 @@ mod phases;
 mod process_control;
 mod shipped;
 mod skew;
+mod stacking;
 mod textbook;
