@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apt;
+pub mod bench_guest;
 pub mod busybox;
 pub mod cache;
 pub mod cpio;
@@ -36,6 +37,7 @@ pub mod kernel;
 pub mod rootdisk;
 mod tool;
 
+pub use bench_guest::BenchGuest;
 pub use busybox::Busybox;
 pub use cache::{Cache, Progress};
 pub use error::ImageError;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use muster_guest_images::cpio::Archive;
 use muster_guest_images::initramfs::{GUEST_MODULES, Initramfs};
-use muster_guest_images::{Busybox, Cache, ImageError, Kernel};
+use muster_guest_images::{BenchGuest, Busybox, Cache, ImageError, Kernel};
 use thiserror::Error;
 
 use crate::built_program;
@@ -54,6 +54,8 @@ pub struct GuestImages {
     pub busybox: PathBuf,
     /// The program of this package that exercises a guest's disk.
     pub guest_io: PathBuf,
+    /// The benchmark guest.
+    pub bench_guest: PathBuf,
 }
 
 impl GuestImages {
@@ -72,6 +74,7 @@ impl GuestImages {
             initramfs,
             busybox: busybox.path,
             guest_io: program("guest-io")?,
+            bench_guest: BenchGuest::build(cache)?.path,
         })
     }
 
@@ -92,6 +95,7 @@ impl GuestImages {
             initramfs: at("initramfs.cpio"),
             busybox: at("busybox"),
             guest_io: at("guest-io"),
+            bench_guest: at("bench-guest"),
         }
     }
 
@@ -104,6 +108,7 @@ impl GuestImages {
             (&self.initramfs, there.initramfs),
             (&self.busybox, there.busybox),
             (&self.guest_io, there.guest_io),
+            (&self.bench_guest, there.bench_guest),
         ]
         .into_iter()
         .fold(lab, |lab, (host, path)| {

@@ -10,7 +10,8 @@ use muster_tests::images::GuestImages;
 use crate::build;
 use crate::{TaskResult, packages};
 
-/// Make the guests' kernel, initramfs and Debian root disk, and print where they are.
+/// Make the guests' kernel, initramfs and Debian root disk and the benchmark guest, and print where
+/// they are.
 ///
 /// They are kept in $MUSTER_CACHE, else in ~/.cache/muster, and made again when a recipe or a Debian
 /// package has changed.
@@ -24,6 +25,7 @@ pub fn run(_: &ImagesArgs) -> TaskResult {
         ("vmlinuz", &all.guest.vmlinuz),
         ("vmlinux", &all.guest.vmlinux),
         ("initramfs", &all.guest.initramfs),
+        ("bench-guest", &all.guest.bench_guest),
         ("root-disk", &all.root_disk.image),
     ] {
         println!("{name}\t{}", path.display());

@@ -45,6 +45,7 @@ pub fn run(args: &TestArgs) -> TaskResult {
         "warnings",
     ];
     step("lints", cargo().args(clippy))?;
+    check_bench_guest()?;
     let documentation = ["doc", "--workspace", "--no-deps", "--locked"];
     step(
         "documentation",
@@ -68,6 +69,33 @@ pub fn run(args: &TestArgs) -> TaskResult {
     nextest.args(&args.nextest);
     let status = nextest.status().context("cannot start cargo-nextest")?;
     Ok(status.code().map_or(ExitCode::FAILURE, exit_code))
+}
+
+/// The benchmark guest is no member of the workspace, and cargo reads its configuration only from its
+/// own directory. That it runs is tested with the rest.
+fn check_bench_guest() -> Result<()> {
+    let cargo_there = || {
+        let mut command = cargo();
+        command.current_dir(build::workspace().join("guest-images/bench-guest"));
+        command
+    };
+    let clippy = [
+        "clippy",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    step(
+        "format of the benchmark guest",
+        cargo_there().args(["fmt", "--check"]),
+    )?;
+    step("lints of the benchmark guest", cargo_there().args(clippy))?;
+    step(
+        "tests of the benchmark guest",
+        cargo_there().args(["test", "--quiet", "--locked"]),
+    )
 }
 
 fn announce(name: &str) {
