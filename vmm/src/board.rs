@@ -82,9 +82,22 @@ pub struct VcpuCell {
     /// How much of the grace it used, the last time. Written before the ack.
     pub grace_used_ns: AtomicU32,
     pad2: [AtomicU32; 3],
-    /// How long it has waited at its gate, in all.
+    /// How long it has waited at its gate, up to the last time that it went on.
     pub parked_ns: AtomicU64,
-    pad3: [AtomicU64; 3],
+    /// Since when it waits there now, by CLOCK_MONOTONIC; 0 if it does not.
+    pub parked_since_ns: AtomicU64,
+    pad3: [AtomicU64; 2],
+}
+
+impl VcpuCell {
+    /// How long the vCPU has waited at its gate up to now, as it says.
+    pub fn parked_until(&self, now_ns: u64) -> u64 {
+        let past = self.parked_ns.load(Ordering::Acquire);
+        match self.parked_since_ns.load(Ordering::Acquire) {
+            0 => past,
+            since => past.saturating_add(now_ns.saturating_sub(since)),
+        }
+    }
 }
 
 /// Where a vCPU's thread is.

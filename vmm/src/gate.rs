@@ -104,6 +104,7 @@ impl Gate {
 
     fn park(&self, cell: &VcpuCell, want: u32, stop: &AtomicBool) {
         let began = now_ns();
+        cell.parked_since_ns.store(began, Ordering::Release);
         cell.place.store(Place::Parked as u32, Ordering::Release);
         acknowledge(cell, want);
         while !stop.load(Ordering::SeqCst) && cell.want.load(Ordering::Acquire) == want {
@@ -120,6 +121,7 @@ impl Gate {
             let _ = futex::wait(&cell.want, futex::Flags::empty(), want, Some(&timeout));
         }
         cell.place.store(Place::Guest as u32, Ordering::Release);
+        cell.parked_since_ns.store(0, Ordering::Release);
         cell.parked_ns
             .fetch_add(now_ns() - began, Ordering::Release);
     }

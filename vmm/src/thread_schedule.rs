@@ -137,9 +137,14 @@ pub struct ThreadSchedule {
 impl ThreadSchedule {
     /// How this thread is scheduled, and so those that it starts.
     pub fn of_this_thread() -> io::Result<Self> {
+        Self::of(0)
+    }
+
+    /// How a thread is scheduled. 0 is this one.
+    pub fn of(tid: u32) -> io::Result<Self> {
         Ok(Self {
-            class: class_of(0)?,
-            cpus: affinity_of(0)?,
+            class: class_of(tid)?,
+            cpus: affinity_of(tid)?,
         })
     }
 

@@ -11,9 +11,8 @@ use crate::{RunTimes, UnitId, VcpuId, VmId, VmSpec};
 impl Engine {
     pub(super) fn add_vm(&mut self, spec: VmSpec, halted: impl Fn(u32) -> bool) -> VmId {
         let count = spec.vcpus as usize;
-        let first = free_run(&self.view.vcpus, count);
-        let id = free_run(&self.view.vms, 1);
-        let vm = VmId(id as u32);
+        let (vm, first) = self.next_ids(spec.vcpus);
+        let (id, first) = (vm.index(), first.index());
         grow(&mut self.view.vcpus, first + count);
         grow(&mut self.view.vms, id + 1);
         grow(&mut self.caps, id + 1);
@@ -48,6 +47,14 @@ impl Engine {
         self.view.revision += 1;
         self.start_cap(vm);
         vm
+    }
+
+    /// The numbers that a VM of so many vCPUs would get if it arrived now: its own, and its first
+    /// vCPU's.
+    pub fn next_ids(&self, vcpus: u32) -> (VmId, VcpuId) {
+        let vm = free_run(&self.view.vms, 1);
+        let first = free_run(&self.view.vcpus, vcpus as usize);
+        (VmId(vm as u32), VcpuId(first as u32))
     }
 
     /// Takes everything from a VM and has the policy told.

@@ -103,6 +103,7 @@ fn a_closed_gate_holds_within_its_lease_and_opens_when_told() {
     runner.lease();
     thread::sleep(Duration::from_millis(20));
     assert_eq!(runner.passes(), passes, "it went on");
+    assert!(runner.cell().parked_until(now_ns()) >= 20_000_000);
     runner.wish(2);
     runner.until("it goes on", |runner| runner.passes() > passes);
     assert_eq!(runner.acked(), 2);

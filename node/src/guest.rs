@@ -1,0 +1,156 @@
+//! A VM that has joined, as the manager knows it.
+
+use std::array;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use muster_scheduler::{Engine, Nanos, Runstate, VmId};
+use muster_vmm::kvm::stats::{StatsReader, VcpuStats};
+use muster_vmm::thread_schedule::ThreadSchedule;
+
+use crate::load::{LoadMeter, Totals};
+use crate::seat::Seat;
+use crate::snapshot::{VcpuSnapshot, VmSnapshot};
+use crate::thread::KernelTimes;
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    pub vm: VmId,
+    pub name: String,
+    pub pid: u32,
+    /// Its connection's number.
+    pub connection: u64,
+    pub joined_ns: Nanos,
+    pub vcpus: Vec<GuestVcpu>,
+    load: LoadMeter,
+}
+
+/// One of its vCPUs.
+#[derive(Debug)]
+pub(crate) struct GuestVcpu {
+    pub seat: Arc<Seat>,
+    stats: StatsReader,
+    last: Option<VcpuStats>,
+    /// How its thread was scheduled when it came.
+    pub schedule: Option<ThreadSchedule>,
+    /// What had been counted when it came.
+    times_before: KernelTimes,
+    parked_before: Nanos,
+}
+
+/// What a look at a vCPU's statistics says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// It has waited for an interrupt since the last look.
+    Waits,
+    /// It has done something since.
+    Active,
+    /// Nothing can be said: it waits at its gate, or this is the first look.
+    Unknown,
+}
+
+impl GuestVcpu {
+    pub(crate) fn new(seat: Arc<Seat>, stats: StatsReader) -> Self {
+        Self {
+            last: None,
+            schedule: ThreadSchedule::of(seat.tid()).ok(),
+            times_before: seat.kernel_times().unwrap_or_default(),
+            parked_before: seat.parked_ns(),
+            seat,
+            stats,
+        }
+    }
+
+    /// It has never been in its guest: it waits for its start-up interrupt, unless it is the first.
+    pub(crate) fn is_unborn(&mut self) -> bool {
+        self.stats.read().is_ok_and(|stats| stats.exits == 0)
+    }
+
+    /// Looks at KVM's statistics.
+    pub(crate) fn look(&mut self) -> Seen {
+        if self.seat.is_parked() {
+            self.last = None;
+            return Seen::Unknown;
+        }
+        let Ok(stats) = self.stats.read() else {
+            return Seen::Unknown;
+        };
+        match self.last.replace(stats) {
+            None if stats.blocking => Seen::Unknown,
+            Some(last) if stats.blocking && stats.halts == last.halts => Seen::Waits,
+            _ => Seen::Active,
+        }
+    }
+
+    /// Its times since it came: on a CPU, and waiting for one, at its gate or for the kernel.
+    fn times(&self) -> (Nanos, Nanos) {
+        let now = self.seat.kernel_times().unwrap_or(self.times_before);
+        let run = now.run.saturating_sub(self.times_before.run);
+        let wait = now.wait.saturating_sub(self.times_before.wait);
+        let parked = self.seat.parked_ns().saturating_sub(self.parked_before);
+        (run, wait + parked)
+    }
+
+    fn snapshot(&self, engine: &Engine, guest_ns: Nanos) -> VcpuSnapshot {
+        let state = engine.view().vcpu(self.seat.id);
+        let (run_ns, waited_ns) = self.times();
+        let co_stop_ns = engine.times(self.seat.id)[Runstate::CoStopped].min(waited_ns);
+        let record = self.seat.board().record(self.seat.index);
+        VcpuSnapshot {
+            state: state.runstate().into(),
+            cpu: state.on_cpu.map(|cpu| cpu.0),
+            allowed: state.allowed.to_string(),
+            run_ns,
+            ready_ns: waited_ns - co_stop_ns,
+            co_stop_ns,
+            halted_ns: guest_ns.saturating_sub(run_ns + waited_ns),
+            holder_preemptions: self.seat.holder_preemptions.load(Ordering::Relaxed),
+            preemptions: self.seat.preemptions.load(Ordering::Relaxed),
+            counters: array::from_fn(|at| record.counters[at].load(Ordering::Relaxed)),
+            histogram: array::from_fn(|at| record.histogram[at].load(Ordering::Relaxed)),
+        }
+    }
+}
+
+impl Guest {
+    pub(crate) fn new(vm: VmId, name: String, pid: u32, connection: u64, now: Nanos) -> Self {
+        Self {
+            vm,
+            name,
+            pid,
+            connection,
+            joined_ns: now,
+            vcpus: Vec::new(),
+            load: LoadMeter::default(),
+        }
+    }
+
+    /// Takes a reading of its load.
+    pub(crate) fn measure(&mut self, now: Nanos) {
+        let mut totals = Totals::default();
+        for vcpu in &self.vcpus {
+            let (run, waited) = vcpu.times();
+            totals.run_ns += run;
+            totals.waited_ns += waited;
+        }
+        let halted = self.vcpus.iter().filter(|vcpu| vcpu.seat.is_halted());
+        let runnable = self.vcpus.len() - halted.count();
+        self.load.read(now, totals, runnable);
+    }
+
+    pub(crate) fn snapshot(&self, engine: &Engine, now: Nanos) -> VmSnapshot {
+        let spec = &engine.view().vm(self.vm).spec;
+        let guest_ns = now - self.joined_ns;
+        let vcpus = self.vcpus.iter();
+        VmSnapshot {
+            name: self.name.clone(),
+            pid: self.pid,
+            joined_ns: self.joined_ns,
+            weight: spec.weight,
+            cap_percent: spec.cap_percent,
+            load: self.load.load(),
+            vcpus: vcpus.map(|vcpu| vcpu.snapshot(engine, guest_ns)).collect(),
+        }
+    }
+}

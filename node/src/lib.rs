@@ -1,0 +1,34 @@
+//! The node manager: one per host. It schedules the vCPUs of all VMs that have joined it.
+//!
+//! VMs are processes of their own. Each hands over its [board](muster_vmm::board) through a Unix
+//! socket ([`reception`]). The [`manager`] thread holds the scheduler's engine: it learns from KVM's
+//! statistics which vCPUs have halted, asks the policy, and passes on what is to change to one
+//! [`agent`] per CPU, which carries it out at the time for which it was planned.
+//!
+//! Threads and what they share: the manager owns all state. Agents have a mailbox each (a mutex, held
+//! for the length of a copy) and share [`seat`]s with the manager, which are atomics and one mutex
+//! around a gate's wish. Nobody holds two locks. Everybody reports to the manager through one channel.
+
+pub mod agent;
+mod clock;
+pub mod enforcement;
+mod engine_actuator;
+mod guest;
+pub mod handle;
+mod host_placement;
+mod host_topology;
+mod load;
+mod manager;
+mod reception;
+mod records;
+pub mod schedule;
+mod seat;
+pub mod snapshot;
+mod thread;
+
+mod node;
+
+pub use enforcement::Enforcement;
+pub use handle::{NodeHandle, Reply, Request, RequestError};
+pub use node::{Node, NodeError, NodeSpec};
+pub use schedule::Schedule;

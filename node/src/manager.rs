@@ -1,0 +1,367 @@
+//! The thread that holds the engine.
+//!
+//! It sleeps until the engine's next deadline, its next look at KVM's statistics, or a message.
+//! Deadlines are dealt with a little ahead of their time, so that agents have their orders when it
+//! comes. What else happens is told to the engine when it is noticed, never with a time before the last.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Instant;
+
+use muster_scheduler::engine::Input;
+use muster_scheduler::view::LockState;
+use muster_scheduler::{Claims, CpuSet, Engine, Event, MS, Nanos, Plan, Policy, US, View, VmId};
+use muster_vmm::board::{LEASE_NS_MAX, LockSeen, now_ns};
+use muster_vmm::thread_schedule::{Class, set_class};
+
+use crate::agent::Switched;
+use crate::clock::Clock;
+use crate::enforcement::Enforcement;
+use crate::engine_actuator::AgentActuator;
+use crate::guest::{Guest, Seen};
+use crate::handle::{ReplyTo, Request};
+use crate::host_placement;
+use crate::reception::Newcomer;
+use crate::schedule::{HostSchedule, Schedule};
+use crate::seat::Seat;
+
+mod coming;
+mod requests;
+
+/// How long before a deadline it is dealt with: what a decision, and telling the agents, takes.
+const LEAD: Nanos = 150 * US;
+/// How often vCPUs are looked at, at most; and how much longer it takes for each of them, so that
+/// looking costs a hundredth of a CPU.
+const LOOK_PERIOD: Nanos = MS;
+const LOOK_PERIOD_PER_VCPU: Nanos = 100 * US;
+/// How often leases are renewed.
+const LEASE_PERIOD: Nanos = LEASE_NS_MAX / 4;
+/// How often load is measured.
+const LOAD_PERIOD: Nanos = 500 * MS;
+
+/// What reaches the manager.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// From whoever has a handle.
+    Request(Request, ReplyTo),
+    /// A VM wants to join.
+    Join(Box<Newcomer>, SyncSender<Result<(), String>>),
+    /// A VM has gone: its connection.
+    Left(u64),
+    /// From an agent.
+    Switched(Switched),
+    /// It is to end.
+    End,
+}
+
+/// See the module's head.
+pub(crate) struct Manager {
+    clock: Clock,
+    inbox: Receiver<Message>,
+    engine: Engine,
+    actuator: AgentActuator,
+    schedule: Schedule,
+    /// The CPUs that VMs may use.
+    cpus: CpuSet,
+    guests: BTreeMap<VmId, Guest>,
+    /// The engine's time.
+    last: Nanos,
+    next_look: Nanos,
+    next_lease: Nanos,
+    next_load: Nanos,
+}
+
+/// The policy while the host's kernel schedules: it plans nothing.
+#[derive(Debug)]
+struct Bystander;
+
+impl Policy for Bystander {
+    fn name(&self) -> &'static str {
+        "host"
+    }
+
+    fn claims(&self) -> Claims {
+        Claims::default()
+    }
+
+    fn on_event(&mut self, _: Nanos, _: &Event, _: &View, _: &mut Plan) {}
+}
+
+impl Manager {
+    /// A manager of a host without VMs. `cpus` are those of `engine`'s topology that VMs may use.
+    pub(crate) fn new(
+        clock: Clock,
+        inbox: Receiver<Message>,
+        topology: muster_scheduler::Topology,
+        cpus: CpuSet,
+        actuator: AgentActuator,
+    ) -> Self {
+        let mut manager = Self {
+            clock,
+            inbox,
+            engine: Engine::new(topology, Box::new(Bystander)),
+            actuator,
+            schedule: Schedule::Host(HostSchedule::default()),
+            cpus,
+            guests: BTreeMap::new(),
+            last: 0,
+            next_look: 0,
+            next_lease: 0,
+            next_load: 0,
+        };
+        manager.actuator.is_idle = true;
+        let all = manager.engine.view().topology().cpus();
+        for cpu in (all - cpus).iter() {
+            manager.input(0, Input::Offline(cpu));
+        }
+        manager
+    }
+
+    /// The first schedule.
+    pub(crate) fn begin(&mut self, schedule: Schedule) {
+        self.set_schedule(schedule);
+    }
+
+    /// Works until it is told to end.
+    pub(crate) fn work(&mut self) {
+        loop {
+            let wake = self.next_wake();
+            let timeout = self
+                .clock
+                .instant(wake)
+                .saturating_duration_since(Instant::now());
+            match self.inbox.recv_timeout(timeout) {
+                Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(message) => self.take(message),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.keep_time();
+        }
+        self.give_back();
+    }
+
+    fn next_wake(&self) -> Nanos {
+        let deadline = self
+            .engine
+            .next_deadline()
+            .map(|at| at.saturating_sub(LEAD));
+        let regular = self.next_look.min(self.next_lease).min(self.next_load);
+        deadline.map_or(regular, |deadline| deadline.min(regular))
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Request(request, reply_to) => {
+                let reply = self.answer(request);
+                // Whoever asked may have given up.
+                let _ = reply_to.send(reply);
+            }
+            Message::Join(newcomer, reply_to) => {
+                let _ = reply_to.send(self.join(*newcomer));
+            }
+            Message::Left(connection) => self.leave(connection),
+            Message::Switched(switched) => self.switched(switched),
+            Message::End => {}
+        }
+    }
+
+    /// Does what is due.
+    fn keep_time(&mut self) {
+        let now = self.clock.now();
+        while let Some(deadline) = self.engine.next_deadline()
+            && deadline <= now + LEAD
+        {
+            self.input(deadline, Input::Time);
+        }
+        if now >= self.next_lease {
+            self.next_lease = now + LEASE_PERIOD;
+            for guest in self.guests.values() {
+                renew_lease(guest);
+            }
+        }
+        if now >= self.next_look {
+            self.look();
+            let vcpus = self.seats().count() as Nanos;
+            let period = LOOK_PERIOD.max(vcpus * LOOK_PERIOD_PER_VCPU);
+            // Nobody waits for news while the kernel decides.
+            let patience = if self.actuator.is_idle { 20 } else { 1 };
+            self.next_look = now + period * patience;
+        }
+        if now >= self.next_load {
+            self.next_load = now + LOAD_PERIOD;
+            for guest in self.guests.values_mut() {
+                guest.measure(now);
+            }
+        }
+    }
+
+    /// Tells the engine.
+    fn input(&mut self, at: Nanos, input: Input) {
+        self.last = self.last.max(at);
+        let handled = self.engine.handle(self.last, input, &mut self.actuator);
+        if let Err(error) = handled {
+            self.actuator.records.illegal_plans += 1;
+            tracing::warn!(%error, "the engine refuses");
+        }
+    }
+
+    fn seats(&self) -> impl Iterator<Item = &Arc<Seat>> {
+        self.actuator.seats.iter().flatten()
+    }
+
+    /// Looks which vCPUs wait for interrupts, and whether all of them do what they should.
+    fn look(&mut self) {
+        let now = self.clock.now();
+        let mut inputs = Vec::new();
+        for vcpu in self.guests.values_mut().flat_map(|guest| &mut guest.vcpus) {
+            let seen = vcpu.look();
+            let seat = &vcpu.seat;
+            match (seen, seat.is_halted()) {
+                (Seen::Waits, false) => {
+                    seat.set_halted(true);
+                    inputs.push(Input::Halt(seat.id));
+                }
+                (Seen::Active, true) => {
+                    seat.set_halted(false);
+                    inputs.push(Input::Wake(seat.id));
+                }
+                _ => {}
+            }
+        }
+        if self.engine.policy().wants_lock_hints() {
+            self.look_at_locks(&mut inputs);
+        }
+        for input in inputs {
+            self.input(now, input);
+        }
+        self.mend();
+    }
+
+    /// Which vCPUs on CPUs hold locks or wait for them, as their guests say.
+    fn look_at_locks(&self, inputs: &mut Vec<Input>) {
+        for seat in self.seats().filter(|seat| seat.cpu().is_some()) {
+            let vcpu = seat.id;
+            let known = self.engine.view().vcpu(vcpu).lock;
+            let state = match (seat.board().lock_told(seat.index), known) {
+                (LockSeen::Free, LockState::Free)
+                | (LockSeen::Waiting, LockState::Waiting)
+                | (LockSeen::Holding, LockState::Holding { .. }) => continue,
+                (seen, _) => self.lock_state(seen),
+            };
+            inputs.push(Input::Lock { vcpu, state });
+        }
+    }
+
+    fn lock_state(&self, seen: LockSeen) -> LockState {
+        match seen {
+            LockSeen::Free => LockState::Free,
+            LockSeen::Waiting => LockState::Waiting,
+            LockSeen::Holding => LockState::Holding { since: self.last },
+        }
+    }
+
+    /// Closes the gates of those who run without a turn, and opens those that hold nobody back.
+    fn mend(&self) {
+        let by_gate = !self.actuator.is_idle && self.actuator.enforcement == Enforcement::Gate;
+        for seat in self.seats() {
+            let held_back = self.engine.view().vcpu(seat.id).co_stopped;
+            if seat.cpu().is_some() {
+                continue;
+            }
+            if (by_gate || held_back) && !seat.is_halted() {
+                if !seat.is_closed() {
+                    seat.close(0);
+                } else if seat.has_escaped() {
+                    seat.kick();
+                }
+            } else if !by_gate && seat.is_closed() {
+                seat.open();
+            }
+        }
+    }
+
+    /// An agent reports.
+    fn switched(&mut self, switched: Switched) {
+        let now = self.clock.now();
+        let is_here = |seat: &Arc<Seat>| {
+            let known = self.actuator.seat(seat.id.index());
+            known.is_some_and(|known| Arc::ptr_eq(known, seat))
+        };
+        let occupant = switched.occupant.filter(is_here);
+        let left = switched.left.filter(|(seat, ..)| is_here(seat));
+        let mut grace_used_ns = 0;
+        if let Some((seat, grace, lock)) = left {
+            grace_used_ns = grace;
+            if self.engine.policy().wants_lock_hints() {
+                let state = self.lock_state(lock);
+                self.input(
+                    now,
+                    Input::Lock {
+                        vcpu: seat.id,
+                        state,
+                    },
+                );
+            }
+        }
+        let cpu = switched.cpu;
+        self.input(
+            now,
+            Input::Switched {
+                cpu,
+                occupant: occupant.as_ref().map(|seat| seat.id),
+                grace_used_ns,
+            },
+        );
+        let records = &mut self.actuator.records;
+        records.late_stops += u64::from(switched.late);
+        if let Some(times) = switched.times {
+            let name = occupant.as_ref().map(|seat| seat.name.clone());
+            records.switch(cpu, name, switched.level, times);
+            if switched.late && occupant.is_none() {
+                self.actuator.insist(cpu.index(), now);
+            }
+        }
+    }
+
+    /// Threads get the class that the present schedule wants of those who have no turn.
+    fn settle_threads(&self) {
+        match self.schedule {
+            Schedule::Host(host) => {
+                host_placement::apply(host, self.engine.view(), self.seats());
+            }
+            Schedule::Policy(_) => {
+                let resting = match self.actuator.enforcement {
+                    Enforcement::Pulse => Class::Idle,
+                    Enforcement::Gate | Enforcement::Affinity => Class::Fair {
+                        nice: 0,
+                        slice_ns: 0,
+                    },
+                };
+                for seat in self.seats().filter(|seat| seat.cpu().is_none()) {
+                    // Without the leave for it, this way is not chosen.
+                    let _ = set_class(seat.tid(), resting);
+                }
+            }
+        }
+    }
+
+    /// Everything is as it was before VMs joined.
+    fn give_back(&mut self) {
+        self.actuator.is_idle = true;
+        self.actuator.let_go();
+        self.actuator.agents.clear();
+        for vcpu in self.guests.values().flat_map(|guest| &guest.vcpus) {
+            vcpu.seat.open();
+            if let Some(schedule) = &vcpu.schedule {
+                schedule.give_to(vcpu.seat.tid());
+            }
+        }
+    }
+}
+
+fn renew_lease(guest: &Guest) {
+    if let Some(vcpu) = guest.vcpus.first() {
+        vcpu.seat.board().renew_lease(now_ns(), LEASE_NS_MAX);
+    }
+}

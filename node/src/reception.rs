@@ -1,0 +1,282 @@
+//! Where VMs join: a Unix socket of packets. See [`node_link`](muster_vmm::node_link) for the protocol.
+//!
+//! One thread listens, hears each newcomer, asks the manager, and notices who has gone. A VM process is
+//! not trusted: its message is bounded and parsed, its board must be sealed, its statistics must be
+//! KVM's, and the threads that it names must be its own (the kernel says who it is).
+
+use std::fs;
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Sender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use muster_scheduler::CpuSet;
+use muster_vmm::board::{Board, BoardError, VCPUS_MAX};
+use muster_vmm::kvm::stats::{StatsError, StatsReader};
+use muster_vmm::node_link::{Answer, Hello, MESSAGE_LEN_MAX, PROTOCOL, is_name};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::socket::{
+    AddressFamily, Backlog, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, accept4,
+    bind, getsockopt, listen, recvmsg, send, setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeVal;
+use thiserror::Error;
+
+use crate::manager::Message;
+use crate::thread::Thread;
+
+/// How many VMs may be there.
+const GUESTS_MAX: usize = 1024;
+/// How long a newcomer may take to say hello, and the manager to answer.
+const HELLO_TIMEOUT: TimeVal = TimeVal::new(0, 200_000);
+const MANAGER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A VM that wants to join, checked.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    pub connection: u64,
+    pub hello: Hello,
+    pub cpus: CpuSet,
+    pub pid: u32,
+    pub board: Arc<Board>,
+    pub stats: Vec<StatsReader>,
+    pub threads: Vec<Thread>,
+}
+
+/// Why a VM is not let in. It is told so.
+#[derive(Debug, Error)]
+enum Refusal {
+    #[error("it says nothing that can be understood: {0}")]
+    Message(#[from] serde_json::Error),
+    #[error("it cannot be heard: {0}")]
+    Receive(#[from] nix::Error),
+    #[error("it speaks version {0} of the protocol, the node manager version {PROTOCOL}")]
+    Protocol(u32),
+    #[error("{0:?} is no name for a VM")]
+    Name(String),
+    #[error("its CPUs {0:?} are no list of CPUs")]
+    Cpus(String),
+    #[error("it sent {sent} descriptors where {expected} are expected")]
+    Descriptors { sent: usize, expected: usize },
+    #[error(transparent)]
+    Board(#[from] BoardError),
+    #[error(transparent)]
+    Stats(#[from] StatsError),
+    #[error("vCPU {0} has no thread of this process")]
+    Thread(u32),
+    #[error("there are {GUESTS_MAX} VMs already")]
+    Full,
+    #[error("{0}")]
+    Manager(String),
+}
+
+/// The listening thread, until dropped. Its socket is removed then.
+#[derive(Debug)]
+pub(crate) struct Reception {
+    path: PathBuf,
+    ends: Arc<EventFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reception {
+    /// Listens at `path`, which must be free.
+    pub(crate) fn start(path: &Path, manager: Sender<Message>) -> io::Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+        bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
+        listen(&listener, Backlog::new(64)?)?;
+        let ends = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?);
+        let mut worker = Worker {
+            listener,
+            ends: ends.clone(),
+            manager,
+            guests: Vec::new(),
+            connections: 0,
+        };
+        let thread = thread::Builder::new()
+            .name("reception".to_owned())
+            .spawn(move || worker.work())?;
+        Ok(Self {
+            path: path.to_owned(),
+            ends,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Reception {
+    fn drop(&mut self) {
+        // Somebody may have removed it.
+        let _ = fs::remove_file(&self.path);
+        let _ = self.ends.write(1);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker {
+    listener: OwnedFd,
+    ends: Arc<EventFd>,
+    manager: Sender<Message>,
+    guests: Vec<(u64, OwnedFd)>,
+    connections: u64,
+}
+
+impl Worker {
+    fn work(&mut self) {
+        loop {
+            let watched = [self.ends.as_fd(), self.listener.as_fd()];
+            let guests = self.guests.iter().map(|(_, fd)| fd.as_fd());
+            let all = watched.into_iter().chain(guests);
+            let mut fds: Vec<PollFd<'_>> =
+                all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+            if poll(&mut fds, PollTimeout::NONE).is_err() {
+                continue;
+            }
+            let ready: Vec<bool> = fds
+                .iter()
+                .map(|fd| fd.revents().is_some_and(|events| !events.is_empty()))
+                .collect();
+            if ready[0] {
+                return;
+            }
+            // A guest that says more than hello is as gone as one that hangs up.
+            let mut at = 2;
+            let manager = &self.manager;
+            self.guests.retain(|&(connection, _)| {
+                let has_gone = ready[at];
+                at += 1;
+                if has_gone {
+                    let _ = manager.send(Message::Left(connection));
+                }
+                !has_gone
+            });
+            if ready[1] {
+                self.welcome();
+            }
+        }
+    }
+
+    /// Hears a newcomer and answers.
+    fn welcome(&mut self) {
+        let accepted = accept4(self.listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC);
+        let Ok(fd) = accepted else { return };
+        let peer = own(fd);
+        self.connections += 1;
+        let connection = self.connections;
+        let answer = match self.hear(&peer, connection) {
+            Ok(()) => Answer::Welcome,
+            Err(refusal) => {
+                tracing::warn!(%refusal, "a VM is not let in");
+                Answer::Refused(refusal.to_string())
+            }
+        };
+        let text = serde_json::to_vec(&answer).expect("an answer is plain");
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        let heard = send(peer.as_raw_fd(), &text, flags).is_ok();
+        if answer == Answer::Welcome {
+            if heard {
+                self.guests.push((connection, peer));
+            } else {
+                let _ = self.manager.send(Message::Left(connection));
+            }
+        }
+    }
+
+    fn hear(&self, peer: &OwnedFd, connection: u64) -> Result<(), Refusal> {
+        if self.guests.len() >= GUESTS_MAX {
+            return Err(Refusal::Full);
+        }
+        setsockopt(peer, sockopt::ReceiveTimeout, &HELLO_TIMEOUT)?;
+        let pid = getsockopt(peer, sockopt::PeerCredentials)?
+            .pid()
+            .cast_unsigned();
+        let (text, fds) = receive(peer)?;
+        let newcomer = check(&text, fds, pid, connection)?;
+        let (reply_to, reply) = sync_channel(1);
+        let gone = || Refusal::Manager("the node manager is ending".to_owned());
+        self.manager
+            .send(Message::Join(Box::new(newcomer), reply_to))
+            .map_err(|_| gone())?;
+        let answer = reply.recv_timeout(MANAGER_TIMEOUT).map_err(|_| gone())?;
+        answer.map_err(Refusal::Manager)
+    }
+}
+
+/// A message and its descriptors.
+fn receive(peer: &OwnedFd) -> Result<(Vec<u8>, Vec<OwnedFd>), nix::Error> {
+    let mut text = vec![0; MESSAGE_LEN_MAX];
+    let mut space = nix::cmsg_space!([RawFd; 1 + VCPUS_MAX as usize]);
+    let (len, fds) = {
+        let mut slices = [IoSliceMut::new(&mut text)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = recvmsg::<()>(peer.as_raw_fd(), &mut slices, Some(&mut space), flags)?;
+        let mut fds = Vec::new();
+        for part in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(some) = part {
+                fds.extend(some.into_iter().map(own));
+            }
+        }
+        (message.bytes, fds)
+    };
+    text.truncate(len);
+    Ok((text, fds))
+}
+
+#[expect(
+    unsafe_code,
+    reason = "descriptors that the kernel has just made for this process"
+)]
+fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: it is new, and only the caller has its number.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// What a newcomer says and sends.
+fn check(text: &[u8], fds: Vec<OwnedFd>, pid: u32, connection: u64) -> Result<Newcomer, Refusal> {
+    let hello: Hello = serde_json::from_slice(text)?;
+    if hello.protocol != PROTOCOL {
+        return Err(Refusal::Protocol(hello.protocol));
+    }
+    if !is_name(&hello.name) {
+        return Err(Refusal::Name(hello.name));
+    }
+    let cpus = match &hello.cpus {
+        None => CpuSet::ALL,
+        Some(list) => list.parse().map_err(|_| Refusal::Cpus(list.clone()))?,
+    };
+    let sent = fds.len();
+    let mut fds = fds.into_iter();
+    let expected = |vcpus| Refusal::Descriptors {
+        sent,
+        expected: 1 + vcpus,
+    };
+    let board = Arc::new(Board::open(fds.next().ok_or(expected(1))?.into())?);
+    let vcpus = board.vcpus();
+    if sent != 1 + vcpus as usize {
+        return Err(expected(vcpus as usize));
+    }
+    let thread = |index| {
+        let tid = board.cell(index).tid.load(Ordering::Acquire);
+        let thread = Thread { pid, tid };
+        thread
+            .exists()
+            .then_some(thread)
+            .ok_or(Refusal::Thread(index))
+    };
+    Ok(Newcomer {
+        connection,
+        cpus,
+        pid,
+        threads: (0..vcpus).map(thread).collect::<Result<_, _>>()?,
+        stats: fds.map(StatsReader::new).collect::<Result<_, _>>()?,
+        board,
+        hello,
+    })
+}
