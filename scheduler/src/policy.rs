@@ -82,8 +82,7 @@ pub struct Claims {
     /// all; a halted one may lack its own.
     pub gangs: bool,
     /// Over any window of this length, busy VMs on a host without affinities get CPU time by their
-    /// weights (within 2 %), as far as their number of vCPUs lets them. Where a VM is due nine tenths or
-    /// more of what its vCPUs can use, it would need CPUs for itself alone: shares may be 15 % off then.
+    /// weights (within 2 %), as far as their number of vCPUs lets them.
     pub fair_within_ns: Option<Nanos>,
     /// The longest time for which a vCPU stays ready while the set of VMs is the same, given the
     /// number of vCPUs per CPU (rounded up) and of VMs. `None`: it may wait for ever.

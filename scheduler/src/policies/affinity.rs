@@ -7,7 +7,9 @@
 //! Approach: `homes` places a vCPU by load when its VM comes. Its CPU serves those at
 //! home there by weight (`fair_queues`). A CPU that would idle takes a vCPU from
 //! the nearest crowded CPU, which is at home here from then on. That alone is not fair between CPUs:
-//! when a slice ends, a CPU also fetches whoever is owed more than `slack` of CPU time.
+//! when a slice ends, a CPU also fetches whoever is owed more than `slack` of CPU time. Who is due
+//! nearly a whole CPU can't wait even for one turn of another: if it would be fetched at once, it stays,
+//! and it is the other that goes where less is owed.
 //! `balance` moves nobody so: from time to time it sees to it that siblings have different CPUs, and
 //! that the most loaded CPU sheds a vCPU if it has a quarter more than another (`rebalance`).
 //!
@@ -15,24 +17,26 @@
 //! Zahorjan, "The implications of cache affinity on processor scheduling for multiprogrammed, shared
 //! memory multiprocessors", SOSP 1991.
 
+mod displace;
 mod rebalance;
 
 pub use rebalance::PARAMS as BALANCE_PARAMS;
 
 use std::collections::BTreeSet;
 
-use super::fair_queues::{FairQueues, VirtualTime};
+use super::fair_queues::FairQueues;
 use super::homes::Homes;
 use super::meter::Meter;
-use super::seats::Seats;
+use super::seats::{Seats, may_run};
 use crate::policy::{Claims, Event, Load, Policy};
 use crate::registry::{Args, Kind, Param, QUANTUM_10};
 use crate::{CpuId, MS, Nanos, Plan, SECOND, Topology, US, VcpuId, View, VmId};
 
-/// How much CPU time a vCPU that wakes must be owed to take another's CPU.
-const PREEMPT_NS: Nanos = MS;
-/// A vCPU that changes its CPU is set at most this many times `slack` from the CPU's clock.
-const LAG_MAX_SLACKS: u64 = 4;
+/// The slack that is the default.
+const SLACK: Nanos = 20 * MS;
+/// A vCPU that changes its CPU is set at most this many times `slack` from the CPU's clock, but never
+/// less than with the default: others' turns move that clock by much more than their cost is to it.
+const LAG_SLACKS: u64 = 4;
 
 /// What can be set.
 pub const PARAMS: &[Param] = &[
@@ -40,7 +44,7 @@ pub const PARAMS: &[Param] = &[
     Param {
         name: "slack",
         kind: Kind::Duration {
-            default: 20 * MS,
+            default: SLACK,
             min: US,
             max: 10 * SECOND,
         },
@@ -53,6 +57,8 @@ pub const PARAMS: &[Param] = &[
 pub struct Affinity {
     quantum_ns: Nanos,
     slack_ns: Nanos,
+    /// A vCPU that changes its CPU is set at most so far from the CPU's clock.
+    lag_ns: Nanos,
     mode: Mode,
     seats: Seats,
     meter: Meter,
@@ -87,6 +93,7 @@ impl Affinity {
         Self {
             quantum_ns: args.duration("quantum"),
             slack_ns,
+            lag_ns: LAG_SLACKS * slack_ns.max(SLACK),
             mode,
             seats: Seats::new(topology),
             meter: Meter::default(),
@@ -108,7 +115,7 @@ impl Affinity {
     /// Moves a vCPU that does not wait to a CPU, and into its queue.
     fn wait_at(&mut self, cpu: CpuId, vcpu: VcpuId, credit_ns: Nanos, view: &View) {
         let credit = self.meter.cost(credit_ns, vcpu, view);
-        let debt = self.meter.cost(LAG_MAX_SLACKS * self.slack_ns, vcpu, view);
+        let debt = self.meter.cost(self.lag_ns, vcpu, view);
         self.queues.tune(vcpu, cpu, credit, debt);
         self.homes.move_to(vcpu, cpu, view);
         self.push(cpu, vcpu, view);
@@ -170,7 +177,7 @@ impl Affinity {
     fn take(&mut self, cpu: CpuId, vcpu: VcpuId, view: &View) {
         self.queues.remove(vcpu);
         if self.homes.of(vcpu) != Some(cpu) {
-            let lag = self.meter.cost(LAG_MAX_SLACKS * self.slack_ns, vcpu, view);
+            let lag = self.meter.cost(self.lag_ns, vcpu, view);
             self.queues.tune(vcpu, cpu, lag, lag);
             self.homes.move_to(vcpu, cpu, view);
         }
@@ -220,34 +227,8 @@ impl Affinity {
             self.seats.free(cpu);
         }
         self.make_ready(now, vcpu, view, plan);
-        if self.seats.of(vcpu).is_none()
-            && let Some(home) = self.homes.of(vcpu)
-        {
-            self.preempt(now, home, vcpu, view, plan);
-        }
-    }
-
-    /// Somebody has woken and waits: it takes its home from who is much further.
-    fn preempt(&mut self, now: Nanos, cpu: CpuId, woken: VcpuId, view: &View, plan: &mut Plan) {
-        let Some(worker) = self.seats.worker(cpu) else {
-            return;
-        };
-        self.charge(now, worker, view);
-        let margin = self.meter.cost(PREEMPT_NS, woken, view);
-        let owed = self.queues.time(woken) + VirtualTime::from(margin) < self.queues.time(worker);
-        if owed && self.queues.first(cpu, view) == Some(woken) {
-            self.seats.free(cpu);
-            self.push(cpu, worker, view);
-            self.dispatch(now, cpu, view, plan);
-            self.find_refuge(now, worker, view, plan);
-        }
-    }
-
-    /// Somebody has lost its CPU to one that may run nowhere else: an idle CPU takes it.
-    fn find_refuge(&mut self, now: Nanos, vcpu: VcpuId, view: &View, plan: &mut Plan) {
-        let waits = self.steals() && self.seats.of(vcpu).is_none() && view.vcpu(vcpu).runnable();
-        if waits && let Some(idle) = self.seats.nearest_idle(vcpu, view) {
-            self.dispatch(now, idle, view, plan);
+        if self.seats.of(vcpu).is_none() {
+            self.preempt(now, vcpu, view, plan);
         }
     }
 
@@ -268,7 +249,11 @@ impl Affinity {
         };
         self.charge(now, worker, view);
         self.push(cpu, worker, view);
-        if self.choose(cpu, view) == Some(worker) {
+        let stays = self.choose(cpu, view).is_some_and(|next| {
+            next == worker
+                || may_run(view, worker, cpu) && self.make_way(next, worker, self.lag_ns, view)
+        });
+        if stays {
             self.take(cpu, worker, view);
             plan.extend(cpu, now + self.quantum_ns);
             return;
@@ -319,7 +304,7 @@ impl Policy for Affinity {
     }
 
     fn claims(&self) -> Claims {
-        let usual = self.quantum_ns <= 10 * MS && self.slack_ns <= 20 * MS;
+        let usual = self.quantum_ns <= 10 * MS && self.slack_ns <= SLACK;
         Claims {
             work_conserving: self.steals(),
             fair_within_ns: (usual && self.steals()).then_some(10 * SECOND),
@@ -365,7 +350,7 @@ impl Policy for Affinity {
 fn ready_max(load: &Load) -> Nanos {
     let widest = load.vcpus.saturating_sub(load.vms) + 1;
     let prices = load.weight_ratio * load.vms * widest;
-    (LAG_MAX_SLACKS + 2) * 20 * MS * prices + load.vcpus * 20 * MS
+    (LAG_SLACKS + 2) * SLACK * prices + load.vcpus * 20 * MS
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub(super) struct FairQueues {
     by_length: BTreeMap<usize, CpuSet>,
     /// Per CPU.
     clocks: Vec<VirtualTime>,
+    /// CPUs by their clocks.
+    by_clock: BTreeSet<(VirtualTime, CpuId)>,
     /// Per vCPU.
     times: Vec<VirtualTime>,
     /// Per vCPU: in which CPU's queue it waits, and the end of its patience.
@@ -46,6 +48,7 @@ impl FairQueues {
             everybody: BTreeSet::new(),
             by_length: BTreeMap::new(),
             clocks: vec![0; topology.cpu_count()],
+            by_clock: topology.cpus().iter().map(|cpu| (0, cpu)).collect(),
             times: Vec::new(),
             place: Vec::new(),
         }
@@ -122,7 +125,17 @@ impl FairQueues {
 
     /// A CPU begins to serve a vCPU.
     pub(super) fn serve(&mut self, cpu: CpuId, vcpu: VcpuId) {
-        self.clocks[cpu.index()] = self.time(vcpu);
+        let time = self.time(vcpu);
+        let before = std::mem::replace(&mut self.clocks[cpu.index()], time);
+        self.by_clock.remove(&(before, cpu));
+        self.by_clock.insert((time, cpu));
+    }
+
+    /// The CPU among `cpus` whose clock is the furthest, if that is beyond `time`.
+    pub(super) fn furthest(&self, time: VirtualTime, cpus: CpuSet) -> Option<CpuId> {
+        let beyond = self.by_clock.iter().rev();
+        let mut beyond = beyond.take_while(|&&(clock, _)| clock > time);
+        beyond.find_map(|&(_, cpu)| cpus.contains(cpu).then_some(cpu))
     }
 
     /// Those who wait at a CPU, the most deserving first.

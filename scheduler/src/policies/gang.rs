@@ -216,7 +216,7 @@ impl Gang {
         let width = units().map(|unit| unit.members.len()).max()?;
         let vms: BTreeSet<VmId> = units().map(|unit| unit.vm).collect();
         let alike = units().all(|unit| unit.members.len() == width) && vms.len() == units().count();
-        if !alike || !self.online.is_multiple_of(width) {
+        if !alike || self.online == 0 || !self.online.is_multiple_of(width) {
             return None;
         }
         let sum: u64 = units().map(|unit| u64::from(unit.weight)).sum();

@@ -47,6 +47,11 @@ impl Seats {
         self.idle.contains(cpu)
     }
 
+    /// CPUs that nobody works on.
+    pub(super) fn idle(&self) -> CpuSet {
+        self.idle
+    }
+
     /// Gives a CPU to a vCPU, which leaves its former seat. Whoever had the CPU has none now.
     pub(super) fn give(&mut self, cpu: CpuId, vcpu: VcpuId) {
         self.free(cpu);

@@ -7,49 +7,29 @@
 //! late. After each input the machine is held to its orders; whenever all orders are carried out,
 //! what a policy promises of the moment is looked at.
 
+mod machine;
+mod moment;
+
 use std::collections::BTreeMap;
 
 use muster_scheduler::engine::{EngineError, Input};
 use muster_scheduler::policy::Load;
-use muster_scheduler::view::{LockState, VcpuView};
+use muster_scheduler::view::LockState;
 use muster_scheduler::vm::WEIGHT_DEFAULT;
 use muster_scheduler::{
-    Actuator, Claims, CpuId, CpuSet, Engine, Level, MS, Nanos, PolicySpec, SECOND, Switch,
-    Topology, US, VcpuId, View, VmId, VmSpec,
+    CpuId, CpuSet, Engine, MS, Nanos, Policy, PolicySpec, SECOND, Topology, US, VcpuId, VmId,
+    VmSpec,
 };
 
 use crate::draw::Draw;
 use crate::generator;
+use machine::Machine;
 
 /// Most VMs at a time.
 const VMS_MAX: usize = 8;
 
 /// The longest calm that is waited for.
 const CALM_MAX: Nanos = 60 * SECOND;
-
-/// A machine without work.
-#[derive(Debug)]
-struct Machine {
-    /// Per CPU: when it is to switch, and to what.
-    pending: Vec<Option<(Nanos, Option<VcpuId>)>>,
-    occupants: Vec<Option<VcpuId>>,
-    draw: Draw,
-    slowest: Nanos,
-}
-
-impl Actuator for Machine {
-    fn switch(&mut self, now: Nanos, switches: &[Switch]) {
-        for switch in switches {
-            let at = now + self.draw.between(0, self.slowest);
-            let next = switch.next.map(|(vcpu, _)| vcpu);
-            self.pending[switch.cpu.index()] = Some((at, next));
-        }
-    }
-
-    fn advise(&mut self, _: Nanos, _: VmId, cpus: u32) {
-        assert!(cpus > 0, "a VM is told to use no CPU");
-    }
-}
 
 /// See the module's head.
 #[derive(Debug)]
@@ -59,7 +39,6 @@ struct Storm {
     machine: Machine,
     now: Nanos,
     policy: String,
-    claims: Claims,
     /// Whether it is looked at afterwards that nobody was forgotten.
     ends_calm: bool,
     /// What has happened so far, for people.
@@ -72,7 +51,7 @@ pub fn run(seed: u64) -> Result<(), String> {
     let cpus = draw.scale(1, 16) as usize;
     let slowest = draw.scale(1, 300 * US);
     let topology = Topology::flat(cpus);
-    let (policy, built, claims) = draw_policy(&mut draw, &topology);
+    let (policy, built) = draw_policy(&mut draw, &topology);
     let mut storm = Storm {
         engine: Engine::new(topology, built),
         machine: Machine {
@@ -84,7 +63,6 @@ pub fn run(seed: u64) -> Result<(), String> {
         now: 0,
         log: vec![format!("{cpus} CPUs, {policy}")],
         policy,
-        claims,
         ends_calm: seed.is_multiple_of(16),
         draw,
     };
@@ -99,15 +77,11 @@ pub fn run(seed: u64) -> Result<(), String> {
     })
 }
 
-fn draw_policy(
-    draw: &mut Draw,
-    topology: &Topology,
-) -> (String, Box<dyn muster_scheduler::Policy>, Claims) {
+fn draw_policy(draw: &mut Draw, topology: &Topology) -> (String, Box<dyn Policy>) {
     let text = generator::policy(draw);
     let spec: PolicySpec = text.parse().expect("a policy that was drawn");
     let built = spec.build(topology);
-    let claims = built.claims();
-    (text, built, claims)
+    (text, built)
 }
 
 impl Storm {
@@ -124,9 +98,9 @@ impl Storm {
     /// Afterwards nobody has been forgotten: whoever is ready runs within twice the time that is
     /// promised for hosts without affinities. Some seeds only, for that may be long.
     fn calm(&mut self) -> Result<(), String> {
-        let Some(longest) = self.claims.ready_max_ns.filter(|_| self.ends_calm) else {
+        if !self.ends_calm {
             return Ok(());
-        };
+        }
         let cpus = self.machine.pending.len();
         for cpu in (0..cpus).map(|cpu| CpuId(cpu as u16)) {
             let outcome = self
@@ -134,6 +108,9 @@ impl Storm {
                 .handle(self.now, Input::Online(cpu), &mut self.machine);
             self.judge(outcome)?;
         }
+        let Some(longest) = self.engine.policy().claims().ready_max_ns else {
+            return Ok(());
+        };
         let before: Vec<(VcpuId, Nanos)> = self.running();
         let load = Load {
             cpus: cpus as u64,
@@ -297,9 +274,9 @@ impl Storm {
 
     fn change_policy(&mut self) -> Result<(), EngineError> {
         let topology = self.engine.view().topology().clone();
-        let (text, built, claims) = draw_policy(&mut self.draw, &topology);
+        let (text, built) = draw_policy(&mut self.draw, &topology);
         self.log.push(format!("{} swap {text}", self.now));
-        (self.policy, self.claims) = (text, claims);
+        self.policy = text;
         self.engine.set_policy(self.now, built, &mut self.machine)
     }
 
@@ -340,82 +317,14 @@ impl Storm {
         if self.machine.pending.iter().any(Option::is_some) {
             return Ok(());
         }
-        self.check_occupants(view)?;
-        if self.claims.work_conserving {
-            check_conservation(view)?;
+        moment::check_occupants(view, &self.machine.occupants)?;
+        let claims = self.engine.policy().claims();
+        if claims.work_conserving {
+            moment::check_conservation(view)?;
         }
-        if self.claims.gangs {
-            check_gangs(view)?;
-        }
-        Ok(())
-    }
-
-    /// Everybody is where the orders were to bring them.
-    fn check_occupants(&self, view: &View) -> Result<(), String> {
-        let mut seen: BTreeMap<VcpuId, CpuId> = BTreeMap::new();
-        for cpu in view.topology().cpus().iter() {
-            let state = view.cpu(cpu);
-            let occupant = self.machine.occupants[cpu.index()];
-            let wanted = match (state.loan, state.turn) {
-                (Some(loan), _) => loan.to,
-                (None, turn) => turn.map(|turn| turn.vcpu),
-            };
-            let held_back = |vcpu: &VcpuId| is_held_back(view.vcpu(*vcpu));
-            let wanted = wanted.filter(|vcpu| !held_back(vcpu));
-            if occupant != state.occupant || occupant != wanted {
-                return Err(format!("{cpu} has {occupant:?}, wanted is {wanted:?}"));
-            }
-            let Some(vcpu) = occupant else { continue };
-            if let Some(other) = seen.insert(vcpu, cpu) {
-                return Err(format!("{vcpu} is on {cpu} and {other}"));
-            }
-            if !view.vcpu(vcpu).allowed.contains(cpu) {
-                return Err(format!("{vcpu} may not be on {cpu}"));
-            }
+        if claims.gangs {
+            moment::check_gangs(view)?;
         }
         Ok(())
     }
-}
-
-fn is_held_back(vcpu: &VcpuView) -> bool {
-    vcpu.co_stopped || vcpu.throttled
-}
-
-/// No CPU does nothing while a ready vCPU may run there.
-fn check_conservation(view: &View) -> Result<(), String> {
-    for cpu in view.online().iter() {
-        let occupant = view.cpu(cpu).occupant;
-        if occupant.is_some_and(|vcpu| view.vcpu(vcpu).runnable()) {
-            continue;
-        }
-        let waits = |(_, vcpu): &(VcpuId, &VcpuView)| {
-            vcpu.runnable() && vcpu.on_cpu.is_none() && vcpu.allowed.contains(cpu)
-        };
-        if let Some((vcpu, _)) = view.vcpus().find(waits) {
-            return Err(format!(
-                "{cpu} idles ({:?}), {vcpu} is ready",
-                view.cpu(cpu)
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Members of a unit that could run have slots together.
-fn check_gangs(view: &View) -> Result<(), String> {
-    for (_, vm) in view.vms() {
-        for &unit in &vm.units {
-            let members = &view.unit(unit).members;
-            let has_slot = |vcpu: &&VcpuId| {
-                let turn = view.vcpu(**vcpu).turn.and_then(|cpu| view.cpu(cpu).turn);
-                turn.is_some_and(|turn| turn.level == Level::Slot)
-            };
-            let (with, without): (Vec<&VcpuId>, Vec<&VcpuId>) = members.iter().partition(has_slot);
-            let left_out = without.iter().find(|vcpu| view.vcpu(***vcpu).runnable());
-            if let (false, Some(vcpu)) = (with.is_empty(), left_out) {
-                return Err(format!("{vcpu} has no slot, {with:?} of {unit} have"));
-            }
-        }
-    }
-    Ok(())
 }

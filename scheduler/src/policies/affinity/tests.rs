@@ -61,6 +61,16 @@ fn vms_get_time_by_weight_whatever_their_width() {
 }
 
 #[test]
+fn who_is_due_a_whole_cpu_is_not_made_to_wait_for_others() {
+    assert_shares(
+        "affinity",
+        2,
+        &[(1, 100), (1, 100), (2, 100), (1, 300)],
+        &[166, 166, 166, 500],
+    );
+}
+
+#[test]
 fn an_idle_cpu_takes_work_only_where_it_may() {
     let mut host = Host::new(3, "affinity");
     let (one, two) = (host.arrive_as(tied(2, 0)), host.arrive_as(tied(1, 1)));

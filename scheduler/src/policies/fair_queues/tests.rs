@@ -91,3 +91,21 @@ fn who_has_waited_beyond_its_patience_is_seen_by_other_cpus() {
     assert_eq!(seen(&queues, 100), None);
     assert_eq!(seen(&queues, 101), Some(VcpuId(2)));
 }
+
+#[test]
+fn the_furthest_clock_is_found_among_the_cpus_that_are_asked_for() {
+    let host = host();
+    let view = host.engine.view();
+    let mut queues = FairQueues::new(view.topology());
+    for (cpu, cost) in [(1, 50), (2, 90), (3, 70)] {
+        queues.enter(VcpuId(cpu), None, view);
+        queues.charge(VcpuId(cpu), cost);
+        queues.serve(CpuId(cpu as u16), VcpuId(cpu));
+    }
+    let among =
+        |time, cpus: &[u16]| queues.furthest(time, cpus.iter().copied().map(CpuId).collect());
+    assert_eq!(among(60, &[1, 2, 3]), Some(CpuId(2)));
+    assert_eq!(among(60, &[1, 3]), Some(CpuId(3)));
+    assert_eq!(among(60, &[0, 1]), None);
+    assert_eq!(among(90, &[1, 2, 3]), None);
+}

@@ -11,10 +11,6 @@ pub const NAME: &str = "weights are honoured";
 
 /// How far a share may be from what is due, in percent.
 const ERROR_PERCENT: Nanos = 2;
-/// The same where a VM is due nearly all that its vCPUs can use: it would need CPUs for itself alone.
-const ERROR_FULL_PERCENT: Nanos = 15;
-/// What "nearly all" is.
-const FULL_PERCENT: Nanos = 90;
 /// The least that Jain's index of got over due may be, in millionths.
 const JAIN_MIN: u128 = 980_000;
 
@@ -29,7 +25,7 @@ struct Claimant {
 }
 
 /// In windows of the promised length, while VMs, CPUs and policy stay the same and every VM may run
-/// anywhere, each busy VM's time is within 2 % of its share (15 % where one would need CPUs for itself alone), and the shares' evenness is 0.98.
+/// anywhere, each busy VM's time is within 2 % of its share, and the shares' evenness is 0.98.
 pub fn check(line: &Timeline<'_>, facts: &Facts) -> Result<u64, Broken> {
     let all = CpuSet::from_iter((0..line.recording.cpus).map(|cpu| CpuId(cpu as u16)));
     let mut seen = 0;
@@ -69,16 +65,9 @@ fn check_window(line: &Timeline<'_>, facts: &Facts, window: Stretch) -> Result<u
         return Ok(0);
     }
     let due = entitled(&claimants);
-    let mut pairs = claimants.iter().zip(&due);
-    let is_full = pairs.any(|(claimant, &due)| due > claimant.most * FULL_PERCENT / 100);
-    let percent = if is_full {
-        ERROR_FULL_PERCENT
-    } else {
-        ERROR_PERCENT
-    };
     let mut evenness = Vec::new();
     for (claimant, &due) in claimants.iter().zip(&due) {
-        let allowed = due * percent / 100 + 2 * facts.switch_ns;
+        let allowed = due * ERROR_PERCENT / 100 + 2 * facts.switch_ns;
         if claimant.got.abs_diff(due) > allowed {
             return Err(Broken {
                 property: NAME,

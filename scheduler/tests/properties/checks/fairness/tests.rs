@@ -31,9 +31,9 @@ fn shares_against_weight_are_found() {
 }
 
 #[test]
-fn a_vm_that_would_need_a_cpu_for_itself_may_get_a_little_less() {
-    assert!(sample(1000, 90_000).check(check).is_ok());
-    assert!(sample(1000, 89_000).check(check).is_err());
+fn a_vm_that_is_due_nearly_a_whole_cpu_has_no_less() {
+    assert!(sample(1000, 90_800).check(check).is_ok());
+    assert!(sample(1000, 90_500).check(check).is_err());
 }
 
 #[test]
