@@ -208,6 +208,7 @@ fn read(path: &Path) -> Result<String, std::io::Error> {
 /// Runs every policy and writes what was asked for.
 fn compare(args: &SchedArgs, scenario: &Scenario) -> Result<()> {
     let policies = policies(args, scenario);
+    check_policies(args, scenario)?;
     let window = window(args, scenario, &policies)?;
     check_outputs(args)?;
     let draws = args.svg.is_some() || args.html.is_some();
@@ -257,6 +258,17 @@ fn policies(args: &SchedArgs, scenario: &Scenario) -> Vec<PolicySpec> {
     all.filter(|policy| seen.insert(policy.to_string()))
         .cloned()
         .collect()
+}
+
+/// Those of the scenario have been checked with it.
+fn check_policies(args: &SchedArgs, scenario: &Scenario) -> Result<()> {
+    let policies = args.policies.iter().map(|policy| ("--policy", policy));
+    let baseline = args.baseline.iter().map(|policy| ("--baseline", policy));
+    for (option, policy) in policies.chain(baseline) {
+        let checked = scenario.check_policy(option, policy);
+        checked.map_err(|error| UsageError(error.to_string()))?;
+    }
+    Ok(())
 }
 
 /// The part of the runs that is drawn.

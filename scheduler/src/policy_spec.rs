@@ -16,6 +16,9 @@ pub struct PolicySpec {
     layers: Vec<(&'static Entry, Args)>,
 }
 
+/// Parameters that say how often a policy does something by itself.
+const PERIODS: [&str; 6] = ["quantum", "slice", "tick", "interval", "lease", "check"];
+
 impl PolicySpec {
     /// Makes the policy for a host.
     pub fn build(&self, topology: &Topology) -> Box<dyn Policy> {
@@ -40,6 +43,16 @@ impl PolicySpec {
         let has = |entry: &Entry| entry.params.iter().any(|param| param.name == "quantum");
         let found = layers.find(|(entry, _)| has(entry));
         found.map(|(_, args)| args.duration("quantum"))
+    }
+
+    /// The shortest time after which it does something again by itself; `None`: it does not.
+    pub fn shortest_period(&self) -> Option<Nanos> {
+        let periods = self.layers.iter().flat_map(|(entry, args)| {
+            let params = entry.params.iter();
+            let periods = params.filter(|param| PERIODS.contains(&param.name));
+            periods.map(|param| args.duration(param.name))
+        });
+        periods.min()
     }
 }
 

@@ -120,3 +120,16 @@ fn names_of_files_are_plain() {
     );
     assert_eq!(file_word(&"x".repeat(500)).len(), 80);
 }
+
+#[test]
+fn no_two_scenarios_are_introduced_alike() {
+    let sentence = |text| first_sentence(&Scenario::parse(text).unwrap().about);
+    let mut sentences: Vec<String> = SHIPPED
+        .iter()
+        .map(|shipped| sentence(shipped.text))
+        .collect();
+    sentences.sort();
+    for pair in sentences.windows(2) {
+        assert_ne!(pair[0], pair[1]);
+    }
+}

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::gantt::Window;
 use super::palette::Palette;
-use super::record::{Activity, Mark, MarkKind, Recording, VcpuRef};
+use super::record::{Activity, Mark, MarkKind, Recording, Span, VcpuRef};
 use crate::{Nanos, Runstate};
 
 /// The most events of a policy's trace.
@@ -73,11 +73,14 @@ impl Trace {
         };
         run.name_tracks(max);
         let mut notes = Vec::new();
-        let mut slices = run.activities();
-        if slices.len() > max {
-            slices = run.turns();
+        // Counted first: events are much larger than spans.
+        let seen = |span: &&Span| window.clip(span.start_ns, span.end_ns).is_some();
+        let mut slices = if recording.spans.iter().filter(seen).count() > max {
             notes.push("too many events: what a vCPU does within a turn is left out".to_owned());
-        }
+            run.turns()
+        } else {
+            run.activities()
+        };
         slices.extend(run.runstates());
         slices.extend(run.counters());
         slices.extend(run.marks());

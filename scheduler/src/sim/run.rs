@@ -19,7 +19,7 @@ use super::queue::{Happening, Queue, Token};
 use super::random::{Purpose, Stream};
 use super::record::{Keep, MarkKind, Recording};
 use super::recorder::Recorder;
-use super::scenario::Scenario;
+use super::scenario::{Scenario, VCPUS_TOTAL_MAX};
 
 use arrivals::Vm;
 use watch::Watch;
@@ -36,6 +36,19 @@ pub enum RunError {
         at_ns: Nanos,
         /// What.
         error: EngineError,
+    },
+    /// VMs arrive faster than they leave.
+    #[error(
+        "seed {seed}, at {at_ns} ns: vm[{group}].arrivals: more than {VCPUS_TOTAL_MAX} vCPUs would be there at \
+         once: expected VMs that arrive less often, have less work, or leave"
+    )]
+    Crowded {
+        /// In which run.
+        seed: u64,
+        /// When.
+        at_ns: Nanos,
+        /// The last one to arrive is of this group.
+        group: u32,
     },
 }
 
@@ -96,6 +109,8 @@ pub(super) struct Run<'a> {
     /// Decisions before measuring began.
     decisions_before: u64,
     watch: Watch,
+    /// vCPUs that are there.
+    present: u64,
 }
 
 impl<'a> Run<'a> {
@@ -128,6 +143,7 @@ impl<'a> Run<'a> {
             events: 0,
             decisions_before: 0,
             watch: Watch::new(topology.cpu_count(), keep),
+            present: 0,
             engine: Engine::new(topology.clone(), policy.build(&topology)),
         }
     }

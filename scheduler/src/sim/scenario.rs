@@ -25,6 +25,7 @@
 //! assert_eq!(scenario.unwrap().vms[0].count, 2);
 //! ```
 
+mod bounds;
 mod guests;
 mod host;
 mod workload;
@@ -42,7 +43,7 @@ pub use host::{Costs, Steal};
 pub use workload::{LockKind, Phase, Receivers, Spread, Wait, Workload};
 
 /// The most vCPUs that all VMs have together, apart from those that arrive at random.
-const VCPUS_TOTAL_MAX: u64 = 65_536;
+pub(super) const VCPUS_TOTAL_MAX: u64 = 65_536;
 
 /// A whole experiment: the keys of the file's first level.
 #[derive(Debug, Clone)]
@@ -218,7 +219,7 @@ impl Scenario {
         let outages = outages.collect::<Result<_, _>>()?;
         let picture = Picture::read(fields.table("picture")?, warm_up_ns + duration_ns)?;
         fields.finish()?;
-        Ok(Self {
+        let scenario = Self {
             name,
             about,
             duration_ns,
@@ -234,7 +235,8 @@ impl Scenario {
             swaps,
             outages,
             picture,
-        })
+        };
+        scenario.check_bounds().map(|()| scenario)
     }
 
     /// Warm-up and measurement.
@@ -244,7 +246,7 @@ impl Scenario {
 }
 
 /// More vCPUs would take all of a machine's memory and nobody could wait for the end. Who arrives one
-/// by one may have left before the next comes, and does not count.
+/// by one may have left before the next comes, and does not count: the run sees to it.
 fn check_total(vms: &[VmGroup]) -> Result<(), ScenarioError> {
     let mut total = 0;
     for (index, group) in vms.iter().enumerate() {

@@ -7,7 +7,7 @@ use crate::sim::queue::Happening;
 use crate::sim::random::{Purpose, Stream};
 use crate::sim::record::{MarkKind, VmOutcome};
 use crate::sim::recorder::VmTimes;
-use crate::sim::scenario::{RunTime, Sizes, VmGroup, Workload};
+use crate::sim::scenario::{RunTime, Sizes, VCPUS_TOTAL_MAX, VmGroup, Workload};
 use crate::sim::sync::Shared;
 use crate::vm::VmSpecError;
 use crate::{MS, Nanos, RunTimes, VcpuId, VmId, VmSpec};
@@ -92,6 +92,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let draw = self.draw(index, number);
+        self.make_room(index, draw.vcpus)?;
         let spec = spec(group, number, draw);
         let place = self.vms.len() as u32;
         let of = [index, number];
@@ -110,6 +111,7 @@ impl<'a> Run<'a> {
             Ok(id) => id,
             // All its CPUs are offline at present.
             Err(EngineError::Vm(VmSpecError::HardAffinity { .. })) => {
+                self.present -= u64::from(draw.vcpus);
                 let retry = Happening::Arrive(index, number);
                 self.queue.push(now + MS, retry);
                 return Ok(());
@@ -142,6 +144,19 @@ impl<'a> Run<'a> {
             self.queue.push(leave, Happening::Leave(place));
         }
         Ok(())
+    }
+
+    /// Counts vCPUs that arrive, if a run can have so many.
+    fn make_room(&mut self, group: u32, vcpus: u32) -> Result<(), RunError> {
+        self.present += u64::from(vcpus);
+        if self.present <= VCPUS_TOTAL_MAX {
+            return Ok(());
+        }
+        Err(RunError::Crowded {
+            seed: self.seed,
+            at_ns: self.now,
+            group,
+        })
     }
 
     fn draw(&self, index: u32, number: u32) -> Draw {
@@ -184,6 +199,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         self.vms[number as usize].present = false;
+        self.present -= u64::from(self.vms[number as usize].vcpus);
         self.vms[number as usize].outcome.left_ns = Some(now);
         self.note_times(number as usize);
         self.recorder.mark(now, MarkKind::Leave { vm: number });

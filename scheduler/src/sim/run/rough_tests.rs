@@ -142,3 +142,20 @@ fn seeds_differ() {
     };
     assert_ne!(hash(1), hash(2));
 }
+
+#[test]
+fn vms_that_pile_up_end_the_run_with_a_reason() {
+    let text = "name = \"test\"\nduration = \"1s\"\n[[vm]]\nvcpus = 1024\narrivals = { every = \"5ms\" }\n";
+    let scenario = Scenario::parse(text).unwrap();
+    let error = run(&scenario, &"pinned".parse().unwrap(), 1, Keep::Totals).unwrap_err();
+    let error = error.to_string();
+    let (at, why) = error.split_once(" ns: ").unwrap();
+    assert!(at.starts_with("seed 1, at "), "{error}");
+    let expected =
+        "vm[0].arrivals: more than 65536 vCPUs would be there at once: expected VMs that";
+    assert!(why.starts_with(expected), "{error}");
+    // Those that leave make room.
+    let text = text.replace("arrivals", "work = \"1us\"\narrivals");
+    let scenario = Scenario::parse(&text).unwrap();
+    run(&scenario, &"pinned".parse().unwrap(), 1, Keep::Totals).unwrap();
+}

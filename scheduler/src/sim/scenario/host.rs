@@ -5,6 +5,7 @@ use crate::topology::TopologySpec;
 use crate::{MS, Nanos, Topology, US};
 
 use super::ScenarioError;
+use super::bounds::refill;
 
 /// What things cost: `[host.costs]`. The defaults were measured on a small server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,9 +101,9 @@ impl Costs {
             ipi_ns: fields.time_or("ipi", default.ipi_ns)?,
             handoff_ns: fields.time_or("handoff", default.handoff_ns)?,
             evict_ns: fields.positive_time("evict", default.evict_ns)?,
-            refill_ns: fields.time_or("refill", default.refill_ns)?,
-            refill_memory_ns: fields.time_or("refill-memory", default.refill_memory_ns)?,
-            refill_remote_ns: fields.time_or("refill-remote", default.refill_remote_ns)?,
+            refill_ns: refill(&mut fields, "refill", default.refill_ns)?,
+            refill_memory_ns: refill(&mut fields, "refill-memory", default.refill_memory_ns)?,
+            refill_remote_ns: refill(&mut fields, "refill-remote", default.refill_remote_ns)?,
             smt_percent: fields.count("smt", 1..=100, default.smt_percent)?,
         };
         fields.finish().map(|()| costs)
