@@ -1,7 +1,8 @@
 //! Recordings made by hand, for tests of what is made from recordings.
 
 use super::record::{
-    Activity, CpuTotals, Mark, MarkKind, Recording, RunstateChange, Span, VcpuRef, VmOutcome,
+    Activity, CpuTotals, Mark, MarkKind, Recording, RunstateChange, Source, Span, VcpuRef,
+    VmOutcome,
 };
 use crate::{CpuId, Level, MS, Nanos, RunTimes, Runstate, VmSpec};
 
@@ -10,6 +11,7 @@ pub fn recording(policy: &str, cpus: u32, duration_ns: Nanos) -> Recording {
     Recording {
         scenario: "example".to_owned(),
         policy: policy.to_owned(),
+        source: Source::Simulation,
         seed: 1,
         cpus,
         warm_up_ns: 0,

@@ -210,6 +210,16 @@ pub struct VmOutcome {
     pub wake_latencies_ns: Vec<Nanos>,
 }
 
+/// Where a recording comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The simulator.
+    Simulation,
+    /// A real host's switches: only spans are known, and no seed makes it happen again.
+    Host,
+}
+
 /// What happened in a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Recording {
@@ -217,6 +227,8 @@ pub struct Recording {
     pub scenario: String,
     /// The policy, as it was asked for.
     pub policy: String,
+    /// Where this comes from.
+    pub source: Source,
     /// The seed.
     pub seed: u64,
     /// How many CPUs the host has.

@@ -1,7 +1,8 @@
 //! Hand-made recordings, with which checkers are checked.
 
 use muster_scheduler::sim::record::{
-    Activity, CpuTotals, Mark, MarkKind, Recording, RunstateChange, Span, VcpuRef, VmOutcome,
+    Activity, CpuTotals, Mark, MarkKind, Recording, RunstateChange, Source, Span, VcpuRef,
+    VmOutcome,
 };
 use muster_scheduler::{Claims, CpuId, CpuSet, Level, Nanos, RunTimes, Runstate};
 
@@ -28,6 +29,7 @@ impl Sample {
             recording: Recording {
                 scenario: String::new(),
                 policy: String::new(),
+                source: Source::Simulation,
                 seed: 0,
                 cpus,
                 warm_up_ns: 0,

@@ -11,7 +11,7 @@ use super::cells::Cells;
 use super::{Cell, GanttSpec, Look};
 use crate::Nanos;
 use crate::sim::palette::{self, Palette};
-use crate::sim::record::{Activity, MarkKind, Recording};
+use crate::sim::record::{Activity, MarkKind, Recording, Source};
 use crate::sim::svg::{Drawing, escape, text_width};
 
 /// Where the lanes begin, beside the CPUs' numbers.
@@ -151,11 +151,19 @@ impl Layout<'_> {
             cpus,
             warm_up_ns,
             duration_ns,
+            source,
             seed,
             cpu_totals,
             ..
         } = self.recording;
         let window = self.spec.window;
+        if *source == Source::Host {
+            return format!(
+                "{cpus} CPUs, {} to {} ms, as a host's vCPUs were switched",
+                milliseconds(window.from_ns),
+                milliseconds(window.to_ns),
+            );
+        }
         let all = u128::from(*cpus) * u128::from(*duration_ns);
         let per_mille = (u128::from(cpu_totals.hole_ns) * 1000 + all / 2) / all.max(1);
         format!(

@@ -2,7 +2,7 @@ use super::cells::cells;
 use super::*;
 use crate::sim::example;
 use crate::sim::palette::colour;
-use crate::sim::record::{Mark, MarkKind};
+use crate::sim::record::{Mark, MarkKind, Source};
 use crate::sim::svg::stack;
 use crate::{Level, MS};
 
@@ -19,6 +19,18 @@ fn chart(recording: &Recording, from: Nanos, to: Nanos) -> String {
         number: 3,
     };
     stack(&[gantt(recording, &spec)])
+}
+
+/// Nobody has counted a host's holes, and it has no seed.
+#[test]
+fn a_hosts_chart_claims_nothing_that_is_not_known() {
+    let simulated = chart(&example::gangs(), 0, 60);
+    assert!(simulated.contains("seed 1") && simulated.contains("holes took"));
+    let mut recording = example::gangs();
+    recording.source = Source::Host;
+    let measured = chart(&recording, 0, 60);
+    assert!(!measured.contains("seed") && !measured.contains("holes took"));
+    assert!(measured.contains("as a host&#39;s vCPUs were switched"));
 }
 
 #[test]

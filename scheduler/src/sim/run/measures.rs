@@ -2,7 +2,7 @@
 
 use super::{Run, RunError};
 use crate::sim::guest::Step;
-use crate::sim::record::{Recording, VmOutcome};
+use crate::sim::record::{Recording, Source, VmOutcome};
 use crate::sim::sync::Shared;
 use crate::view::LockState;
 use crate::{MS, Nanos, PolicySpec, RunTimes, Runstate, US, VcpuId};
@@ -180,6 +180,7 @@ impl Run<'_> {
         Recording {
             scenario: self.scenario.name.clone(),
             policy: policy.to_string(),
+            source: Source::Simulation,
             seed: self.seed,
             cpus: self.cpus.len() as u32,
             warm_up_ns: self.scenario.warm_up_ns,
