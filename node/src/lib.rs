@@ -1,16 +1,22 @@
 //! The node manager: one per host. It schedules the vCPUs of all VMs that have joined it.
 //!
 //! VMs are processes of their own. Each hands over its [board](muster_vmm::board) through a Unix
-//! socket ([`reception`]). The [`manager`] thread holds the scheduler's engine: it learns from KVM's
+//! socket (`reception`). The `manager` thread holds the scheduler's engine: it learns from KVM's
 //! statistics which vCPUs have halted, asks the policy, and passes on what is to change to one
 //! [`agent`] per CPU, which carries it out at the time for which it was planned.
 //!
 //! Threads and what they share: the manager owns all state. Agents have a mailbox each (a mutex, held
-//! for the length of a copy) and share [`seat`]s with the manager, which are atomics and one mutex
+//! for the length of a copy) and share `seat`s with the manager, which are atomics and one mutex
 //! around a gate's wish. Nobody holds two locks. Everybody reports to the manager through one channel.
+//!
+//! People and programs ask through [`api`], whose other end is [`client`]; both run beside all that and
+//! send the manager questions like everybody. A node manager owns a [`directory`] with its sockets.
 
 pub mod agent;
+pub mod api;
+pub mod client;
 mod clock;
+pub mod directory;
 pub mod enforcement;
 mod engine_actuator;
 mod guest;
@@ -20,14 +26,20 @@ mod host_topology;
 mod load;
 mod manager;
 mod reception;
+pub mod recording;
 mod records;
 pub mod schedule;
 mod seat;
 pub mod snapshot;
+#[cfg(test)]
+mod testing;
 mod thread;
 
 mod node;
 
+pub use api::{ApiError, ApiServer, ApiSpec};
+pub use client::{Client, ClientError};
+pub use directory::{DirectoryError, NodeDirectory};
 pub use enforcement::Enforcement;
 pub use handle::{NodeHandle, Reply, Request, RequestError};
 pub use node::{Node, NodeError, NodeSpec};
