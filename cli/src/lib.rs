@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 pub mod doctor;
 mod log;
+pub mod node;
 mod output;
 pub mod run;
 pub mod sched;
@@ -47,7 +48,9 @@ pub enum Command {
     Run(Box<run::RunArgs>),
     /// Tell what this host can do for virtual machines
     Doctor(doctor::DoctorArgs),
-    /// Tell about scheduling
+    /// Schedule the vCPUs of all virtual machines of this host that join
+    Node(node::NodeArgs),
+    /// Look at what the node manager schedules, and change it
     Sched(sched::SchedArgs),
     /// Simulate a host
     Sim(sim::SimArgs),
@@ -92,6 +95,7 @@ fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Command::Run(args) => run::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Node(args) => node::run(args),
         Command::Sched(args) => sched::run(args),
         Command::Sim(args) => sim::run(args),
     }

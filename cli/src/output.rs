@@ -16,10 +16,18 @@ pub fn terminal_width() -> Option<usize> {
 
 /// Prints to standard output.
 pub fn print(text: &str) -> Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
+    print_to_reader(text).map(|_is_read| ())
+}
+
+/// Prints to standard output. Whether anybody is left to read it.
+pub fn print_to_reader(text: &str) -> Result<bool> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes());
+    match written.and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
         // `muster ... | head` is no fault.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot print the output"),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot print the output"),
     }
 }
 

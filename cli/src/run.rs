@@ -10,7 +10,7 @@ use muster_vmm::lifecycle::{self, GuestEnd};
 use muster_vmm::node_link::{self, Hello, NodeSpec};
 use muster_vmm::{ConsoleSpec, DiskSpec, OnReboot, VmSpec};
 
-mod values;
+pub(crate) mod values;
 
 /// The guest asked for a reset, with `--on-reboot exit`.
 pub const STATUS_RESET: u8 = 3;

@@ -68,6 +68,12 @@ impl VmCommand {
         self
     }
 
+    /// Adds an option that is a word by itself.
+    pub fn word(mut self, word: impl Into<OsString>) -> Self {
+        self.args.push(word.into());
+        self
+    }
+
     /// Runs muster as a user who may do nothing that not everyone may. Needs root.
     pub fn as_nobody(mut self) -> Self {
         self.nobody = true;

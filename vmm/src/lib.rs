@@ -21,4 +21,5 @@ mod spec;
 pub mod thread_schedule;
 mod vcpu;
 
+pub use control::signals::Signals;
 pub use spec::{ConsoleSpec, DiskSpec, OnReboot, VmSpec};

@@ -53,12 +53,17 @@ pub fn name(text: &str) -> Result<String, String> {
 }
 
 /// A list of host CPUs such as `0-3,8`.
-pub fn cpu_list(text: &str) -> Result<String, String> {
+pub fn cpu_set(text: &str) -> Result<Box<CpuSet>, String> {
     match text.parse::<CpuSet>() {
         Ok(cpus) if cpus.is_empty() => Err("names no CPU".into()),
-        Ok(_) => Ok(text.to_owned()),
+        Ok(cpus) => Ok(Box::new(cpus)),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// The same, as it was written.
+pub fn cpu_list(text: &str) -> Result<String, String> {
+    cpu_set(text).map(|_| text.to_owned())
 }
 
 /// `PATH[,ro][,serial=TEXT]`. A comma in the path is written twice.
