@@ -22,7 +22,7 @@ use muster_vmm::board::{LockSeen, now_ns};
 use muster_vmm::thread_schedule::{Class, set_affinity, set_class};
 
 use crate::clock::Clock;
-use crate::enforcement::{Enforcement, PULSE_PRIORITY, Permits};
+use crate::enforcement::{Enforcement, PULSE_PRIORITY, Permits, punctual};
 use crate::manager::Message;
 use crate::seat::Seat;
 
@@ -30,6 +30,18 @@ use crate::seat::Seat;
 const STOP_TIMEOUT_NS: u64 = 5_000_000;
 /// How long a vCPU that is still somewhere else is waited for.
 const TAKE_TIMEOUT_NS: u64 = 10_000_000;
+
+/// The class of a vCPU that has a turn, and for the moment in which it begins with a pulse.
+const USUAL: Class = Class::Fair {
+    nice: 0,
+    slice_ns: 0,
+};
+const PULSE: Class = Class::Fifo {
+    priority: PULSE_PRIORITY,
+};
+
+/// The most by which a timer is set early.
+const OVERSLEEP_NS_MAX: Nanos = 60_000;
 
 /// What an agent is to do.
 #[derive(Debug, Clone)]
@@ -91,6 +103,7 @@ impl Agent {
             shared: shared.clone(),
             sender,
             current: None,
+            oversleep_ns: 0,
         };
         let thread = thread::Builder::new()
             .name(format!("agent{}", cpu.0))
@@ -98,7 +111,7 @@ impl Agent {
                 if let Err(error) = set_affinity(0, &[cpu.index()]) {
                     tracing::warn!(%error, "an agent cannot stay on {cpu}");
                 }
-                if let Err(error) = set_class(0, permits.agent_class()) {
+                if let Err(error) = punctual(permits) {
                     tracing::warn!(%error, "an agent has to wait like everybody");
                 }
                 worker.work();
@@ -139,6 +152,8 @@ struct Worker {
     sender: Sender<Message>,
     /// Who has this CPU.
     current: Option<Arc<Seat>>,
+    /// How late this thread usually wakes from sleep.
+    oversleep_ns: Nanos,
 }
 
 impl Worker {
@@ -150,43 +165,31 @@ impl Worker {
     }
 
     /// Waits for an order and its time.
-    fn next_order(&self) -> Option<Order> {
-        let mut mailbox = lock(&self.shared);
-        let mut prepared = false;
-        loop {
-            if mailbox.ends {
-                return None;
-            }
-            let Some(order) = &mailbox.order else {
-                mailbox = self.shared.1.wait(mailbox).expect("no holder panics");
-                prepared = false;
-                continue;
-            };
-            let at = order.at;
-            if self.clock.now() >= at {
-                return mailbox.order.take();
-            }
-            if !prepared {
-                prepared = true;
-                let order = order.clone();
-                drop(mailbox);
-                self.prepare(&order);
-                mailbox = lock(&self.shared);
-                continue;
-            }
-            let wait = self
-                .clock
-                .instant(at)
-                .saturating_duration_since(std::time::Instant::now());
-            let before = mailbox.order.as_ref().map(|order| order.at);
-            mailbox = self
-                .shared
-                .1
-                .wait_timeout(mailbox, wait)
-                .expect("no holder panics")
-                .0;
-            prepared = mailbox.order.as_ref().map(|order| order.at) == before;
+    fn next_order(&mut self) -> Option<Order> {
+        let shared = self.shared.clone();
+        let (mailbox, news) = &*shared;
+        let idle = |mailbox: &mut Mailbox| mailbox.order.is_none() && !mailbox.ends;
+        let guard = mailbox.lock().expect("no holder panics");
+        let mut guard = news.wait_while(guard, idle).expect("no holder panics");
+        let mut order = guard.order.take().filter(|_| !guard.ends)?;
+        drop(guard);
+        let mut early = order.at.saturating_sub(self.oversleep_ns);
+        while self.clock.now() < early {
+            self.prepare(&order);
+            self.clock.sleep_until(early);
+            self.learn(self.clock.now().saturating_sub(early));
+            // What has been ordered meanwhile is what is wanted now.
+            let newer = lock(&self.shared).order.take();
+            order = newer.unwrap_or(order);
+            early = order.at.saturating_sub(self.oversleep_ns);
         }
+        Some(order)
+    }
+
+    /// Timers wake late, always by about the same. Next time this one is set so much earlier.
+    fn learn(&mut self, late_ns: Nanos) {
+        let late_ns = late_ns.min(OVERSLEEP_NS_MAX);
+        self.oversleep_ns = (self.oversleep_ns * 7 + late_ns) / 8;
     }
 
     /// What can be done before the time, because it disturbs nobody.
@@ -211,123 +214,58 @@ impl Worker {
         };
         if stays {
             // The engine may not know yet, or its level may be new.
-            self.report(order, false);
+            let times = (order.at, self.clock.now());
+            self.report(order.next.as_ref(), None, false, Some(times));
             return;
         }
-        let late = match order.enforcement {
-            Enforcement::Gate => self.pass_by_gate(order),
-            Enforcement::Pulse => self.pass_by_pulse(order),
-            Enforcement::Affinity => self.pass_by_affinity(order),
+        let leaving = self.current.take();
+        let stopped = leaving.as_ref().filter(|seat| seat.can_be_stopped());
+        let (mut left, mut late) = match stopped {
+            Some(seat) => stop(seat, order),
+            None => (None, false),
         };
-        self.report(order, late);
-    }
-
-    /// Stops who is here, then lets the next one go. Tells whether somebody was late; so do the others.
-    fn pass_by_gate(&mut self, order: &Order) -> bool {
-        let mut late = false;
-        if let Some(current) = self.current.take() {
-            let mut left = None;
-            // A halted vCPU keeps its gate open, or nobody would notice that it is woken.
-            if !current.is_halted() && !current.is_gone() {
-                let want = current.close(order.grace_ns);
-                let deadline = now_ns() + order.grace_ns + STOP_TIMEOUT_NS;
-                late = !current.wait_obeyed(want, deadline);
-                let (grace, lock) = current.last_stop();
-                count_stop(&current, lock);
-                left = Some((current.clone(), grace.min(order.grace_ns), lock));
+        let next = order.next.as_ref().map(|(next, _)| next);
+        // Usually nobody else has the next one: it is let go before anything is told.
+        self.try_start(next, order.enforcement, now_ns());
+        if next.is_some() && self.current.is_none() {
+            // Somebody has it still, and may itself wait for who has left here.
+            if let Some(leaving) = &leaving {
+                self.report(None, left.take(), late, None);
+                leaving.release_from(self.cpu);
             }
-            self.vacate(&current, left);
+            self.try_start(next, order.enforcement, now_ns() + TAKE_TIMEOUT_NS);
+            late |= self.current.is_none();
         }
-        if let Some((next, _)) = &order.next {
-            late |= !self.take(next);
+        // Nobody else can have who has left before this is told.
+        let times = (order.at, self.clock.now());
+        self.report(order.next.as_ref(), left, late, Some(times));
+        if let Some(leaving) = leaving {
+            leaving.release_from(self.cpu);
         }
-        if let Some(next) = &self.current {
-            next.bind(self.cpu);
-            next.open();
-        }
-        late
     }
 
-    /// The next one preempts who is here, then gets its usual class.
-    fn pass_by_pulse(&mut self, order: &Order) -> bool {
-        if let Some(current) = self.current.take() {
-            // It goes on until the next one preempts it: this alone is not looked at before a tick.
-            class(&current, Class::Idle);
-            let lock = current.board().lock_told(current.index);
-            count_stop(&current, lock);
-            self.vacate(&current, Some((current.clone(), 0, lock)));
-        }
-        let late = order
-            .next
-            .as_ref()
-            .is_some_and(|(next, _)| !self.take(next));
-        if let Some(next) = &self.current {
-            next.bind(self.cpu);
-            class(
-                next,
-                Class::Fifo {
-                    priority: PULSE_PRIORITY,
-                },
-            );
-            next.open();
-            class(
-                next,
-                Class::Fair {
-                    nice: 0,
-                    slice_ns: 0,
-                },
-            );
-        }
-        late
-    }
-
-    /// The next one comes here; the kernel sees to the rest.
-    fn pass_by_affinity(&mut self, order: &Order) -> bool {
-        if let Some(current) = self.current.take() {
-            self.vacate(&current, None);
-        }
-        let late = order
-            .next
-            .as_ref()
-            .is_some_and(|(next, _)| !self.take(next));
-        if let Some(next) = &self.current {
-            next.bind(self.cpu);
-            next.open();
-        }
-        late
-    }
-
-    /// A vCPU is off this CPU: others may have it, once the manager has been told.
-    fn vacate(&self, seat: &Arc<Seat>, left: Option<Left>) {
-        self.send(Switched {
-            cpu: self.cpu,
-            occupant: None,
-            level: None,
-            left,
-            times: None,
-            late: false,
-        });
-        seat.release();
-    }
-
-    /// Waits until nobody else has a vCPU.
-    fn take(&mut self, next: &Arc<Seat>) -> bool {
-        let deadline = now_ns() + TAKE_TIMEOUT_NS;
-        let taken = next.take(self.cpu, deadline);
-        if taken {
+    /// Lets the next one go here, once nobody else has it, until `deadline_ns` at most.
+    fn try_start(&mut self, next: Option<&Arc<Seat>>, how: Enforcement, deadline_ns: u64) {
+        if let Some(next) = next.filter(|next| next.take(self.cpu, deadline_ns)) {
+            start(next, self.cpu, how);
             self.current = Some(next.clone());
         }
-        taken
     }
 
-    fn report(&self, order: &Order, late: bool) {
-        let level = order.next.as_ref().map(|&(_, level)| level);
+    fn report(
+        &self,
+        next: Option<&(Arc<Seat>, Level)>,
+        left: Option<Left>,
+        late: bool,
+        times: Option<(Nanos, Nanos)>,
+    ) {
+        let level = next.map(|&(_, level)| level);
         self.send(Switched {
             cpu: self.cpu,
             occupant: self.current.clone(),
             level: level.filter(|_| self.current.is_some()),
-            left: None,
-            times: Some((order.at, self.clock.now())),
+            left,
+            times,
             late,
         });
     }
@@ -339,19 +277,51 @@ impl Worker {
 
     fn give_up(&mut self) {
         if let Some(current) = self.current.take() {
-            self.vacate(&current, None);
+            self.report(None, None, false, None);
+            current.release_from(self.cpu);
         }
     }
 }
 
-type Left = (Arc<Seat>, Nanos, LockSeen);
-
-fn count_stop(seat: &Seat, lock: LockSeen) {
+/// Takes a vCPU off its CPU. Tells what it was about, and whether it was late.
+fn stop(seat: &Arc<Seat>, order: &Order) -> (Option<Left>, bool) {
+    let mut late = false;
+    let (grace_ns, lock) = match order.enforcement {
+        Enforcement::Gate => {
+            let want = seat.close(order.grace_ns);
+            let deadline = now_ns() + order.grace_ns + STOP_TIMEOUT_NS;
+            late = !seat.wait_obeyed(want, deadline);
+            let (grace_ns, lock) = seat.last_stop();
+            (grace_ns.min(order.grace_ns), lock)
+        }
+        Enforcement::Pulse => {
+            // It goes on until the next one preempts it: this alone is not looked at before a tick.
+            class(seat, Class::Idle);
+            (0, seat.board().lock_told(seat.index))
+        }
+        // The kernel decides when it goes.
+        Enforcement::Affinity => return (None, false),
+    };
     seat.preemptions.fetch_add(1, Ordering::Relaxed);
     if lock == LockSeen::Holding {
         seat.holder_preemptions.fetch_add(1, Ordering::Relaxed);
     }
+    (Some((seat.clone(), grace_ns, lock)), late)
 }
+
+/// Lets a vCPU go on `cpu`.
+fn start(seat: &Seat, cpu: CpuId, how: Enforcement) {
+    seat.bind(cpu);
+    if how == Enforcement::Pulse {
+        class(seat, PULSE);
+        seat.open();
+        class(seat, USUAL);
+    } else {
+        seat.open();
+    }
+}
+
+type Left = (Arc<Seat>, Nanos, LockSeen);
 
 fn class(seat: &Seat, class: Class) {
     if let Err(error) = set_class(seat.tid(), class)

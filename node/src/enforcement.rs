@@ -13,9 +13,11 @@
 //!    meet there. Anybody may do that with threads of their own.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 use muster_vmm::thread_schedule::{Class, class_of, set_class};
+use nix::sys::prctl;
 use thiserror::Error;
 
 /// See the module's head.
@@ -114,6 +116,13 @@ impl Permits {
             slice_ns: 0,
         }
     }
+}
+
+/// Has this thread wait for nobody, as far as that is permitted, and wake when it wants to.
+pub(crate) fn punctual(permits: Permits) -> io::Result<()> {
+    // Otherwise the kernel lets timers wait up to 50 us, to wake for several at once.
+    prctl::set_timerslack(1)?;
+    set_class(0, permits.agent_class())
 }
 
 #[cfg(test)]

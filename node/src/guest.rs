@@ -37,6 +37,9 @@ pub(crate) struct GuestVcpu {
     /// What had been counted when it came.
     times_before: KernelTimes,
     parked_before: Nanos,
+    halted_before: Nanos,
+    /// How long it has waited for interrupts, as of the last look.
+    halted_ns: Nanos,
 }
 
 /// What a look at a vCPU's statistics says.
@@ -51,8 +54,11 @@ pub(crate) enum Seen {
 }
 
 impl GuestVcpu {
-    pub(crate) fn new(seat: Arc<Seat>, stats: StatsReader) -> Self {
+    pub(crate) fn new(seat: Arc<Seat>, mut stats: StatsReader) -> Self {
+        let halted_ns = stats.read().map_or(0, |stats| stats.halted_ns);
         Self {
+            halted_before: halted_ns,
+            halted_ns,
             last: None,
             schedule: ThreadSchedule::of(seat.tid()).ok(),
             times_before: seat.kernel_times().unwrap_or_default(),
@@ -76,6 +82,7 @@ impl GuestVcpu {
         let Ok(stats) = self.stats.read() else {
             return Seen::Unknown;
         };
+        self.halted_ns = stats.halted_ns;
         match self.last.replace(stats) {
             None if stats.blocking => Seen::Unknown,
             Some(last) if stats.blocking && stats.halts == last.halts => Seen::Waits,
@@ -83,18 +90,22 @@ impl GuestVcpu {
         }
     }
 
-    /// Its times since it came: on a CPU, and waiting for one, at its gate or for the kernel.
-    fn times(&self) -> (Nanos, Nanos) {
+    /// Its times in the `age` since it came: on a CPU, and waiting for one, at its gate or for the
+    /// kernel.
+    fn times(&self, age: Nanos) -> (Nanos, Nanos) {
         let now = self.seat.kernel_times().unwrap_or(self.times_before);
         let run = now.run.saturating_sub(self.times_before.run);
         let wait = now.wait.saturating_sub(self.times_before.wait);
         let parked = self.seat.parked_ns().saturating_sub(self.parked_before);
-        (run, wait + parked)
+        // Linux keeps a thread that sleeps after it has run long among those that wait, for a while
+        // (delayed dequeue, 6.12), so that both may count the same time.
+        let halted = self.halted_ns.saturating_sub(self.halted_before);
+        (run, (wait + parked).min(age.saturating_sub(run + halted)))
     }
 
     fn snapshot(&self, engine: &Engine, guest_ns: Nanos) -> VcpuSnapshot {
         let state = engine.view().vcpu(self.seat.id);
-        let (run_ns, waited_ns) = self.times();
+        let (run_ns, waited_ns) = self.times(guest_ns);
         let co_stop_ns = engine.times(self.seat.id)[Runstate::CoStopped].min(waited_ns);
         let record = self.seat.board().record(self.seat.index);
         VcpuSnapshot {
@@ -130,7 +141,7 @@ impl Guest {
     pub(crate) fn measure(&mut self, now: Nanos) {
         let mut totals = Totals::default();
         for vcpu in &self.vcpus {
-            let (run, waited) = vcpu.times();
+            let (run, waited) = vcpu.times(now - self.joined_ns);
             totals.run_ns += run;
             totals.waited_ns += waited;
         }

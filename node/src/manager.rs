@@ -30,11 +30,13 @@ mod coming;
 mod requests;
 
 /// How long before a deadline it is dealt with: what a decision, and telling the agents, takes.
-const LEAD: Nanos = 150 * US;
+const LEAD: Nanos = 300 * US;
 /// How often vCPUs are looked at, at most; and how much longer it takes for each of them, so that
-/// looking costs a hundredth of a CPU.
+/// looking does not become the work.
 const LOOK_PERIOD: Nanos = MS;
-const LOOK_PERIOD_PER_VCPU: Nanos = 100 * US;
+const LOOK_PERIOD_PER_VCPU: Nanos = 50 * US;
+/// How many times as long it takes where no vCPU halts or wakes.
+const CALM_MAX: Nanos = 16;
 /// How often leases are renewed.
 const LEASE_PERIOD: Nanos = LEASE_NS_MAX / 4;
 /// How often load is measured.
@@ -68,6 +70,8 @@ pub(crate) struct Manager {
     /// The engine's time.
     last: Nanos,
     next_look: Nanos,
+    /// How much longer than necessary nobody is looked at.
+    calm: Nanos,
     next_lease: Nanos,
     next_load: Nanos,
 }
@@ -107,6 +111,7 @@ impl Manager {
             guests: BTreeMap::new(),
             last: 0,
             next_look: 0,
+            calm: 1,
             next_lease: 0,
             next_load: 0,
         };
@@ -181,12 +186,16 @@ impl Manager {
             }
         }
         if now >= self.next_look {
-            self.look();
+            // Who has just halted or woken will do so again soon. Where nobody does, or the kernel
+            // decides, nobody waits for news.
+            let has_changed = self.look();
+            self.calm = match has_changed && !self.actuator.is_idle {
+                true => 1,
+                false => (self.calm * 2).min(CALM_MAX),
+            };
             let vcpus = self.seats().count() as Nanos;
             let period = LOOK_PERIOD.max(vcpus * LOOK_PERIOD_PER_VCPU);
-            // Nobody waits for news while the kernel decides.
-            let patience = if self.actuator.is_idle { 20 } else { 1 };
-            self.next_look = now + period * patience;
+            self.next_look = now + period * self.calm;
         }
         if now >= self.next_load {
             self.next_load = now + LOAD_PERIOD;
@@ -210,8 +219,9 @@ impl Manager {
         self.actuator.seats.iter().flatten()
     }
 
-    /// Looks which vCPUs wait for interrupts, and whether all of them do what they should.
-    fn look(&mut self) {
+    /// Looks which vCPUs wait for interrupts, and whether all of them do what they should. Tells
+    /// whether one has halted or woken.
+    fn look(&mut self) -> bool {
         let now = self.clock.now();
         let mut inputs = Vec::new();
         for vcpu in self.guests.values_mut().flat_map(|guest| &mut guest.vcpus) {
@@ -229,6 +239,7 @@ impl Manager {
                 _ => {}
             }
         }
+        let has_changed = !inputs.is_empty();
         if self.engine.policy().wants_lock_hints() {
             self.look_at_locks(&mut inputs);
         }
@@ -236,6 +247,7 @@ impl Manager {
             self.input(now, input);
         }
         self.mend();
+        has_changed
     }
 
     /// Which vCPUs on CPUs hold locks or wait for them, as their guests say.

@@ -6,12 +6,11 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use muster_scheduler::CpuSet;
-use muster_vmm::thread_schedule::set_class;
 use thiserror::Error;
 
 use crate::agent::Agent;
 use crate::clock::Clock;
-use crate::enforcement::{Enforcement, Permits};
+use crate::enforcement::{Enforcement, Permits, punctual};
 use crate::engine_actuator::AgentActuator;
 use crate::handle::NodeHandle;
 use crate::host_topology::{self, HostTopologyError};
@@ -121,7 +120,7 @@ impl Node {
         let mut manager = Manager::new(clock, inbox, topology, cpus, actuator);
         manager.begin(spec.schedule);
         let body = move || {
-            if let Err(error) = set_class(0, permits.agent_class()) {
+            if let Err(error) = punctual(permits) {
                 tracing::warn!(%error, "the manager has to wait like everybody");
             }
             manager.work();

@@ -107,6 +107,11 @@ impl Seat {
         self.gone.load(Ordering::Acquire)
     }
 
+    /// It runs, or would: to stop it takes closing its gate.
+    pub(crate) fn can_be_stopped(&self) -> bool {
+        !self.is_halted() && !self.is_gone()
+    }
+
     /// Nobody needs to wait for this vCPU any more.
     pub(crate) fn set_gone(&self) {
         self.gone.store(true, Ordering::Release);
@@ -139,6 +144,7 @@ impl Seat {
         let mut wish = self.wish();
         if is_closed(*wish) {
             *wish = wish.wrapping_add(1);
+            self.cell().opened_ns.store(now_ns(), Ordering::Release);
             self.cell().want.store(*wish, Ordering::Release);
             // Fails only for an address that is no memory.
             let _ = futex::wake(&self.cell().want, futex::Flags::empty(), 1);
@@ -221,10 +227,14 @@ impl Seat {
         }
     }
 
-    /// Its agent gives it away.
-    pub(crate) fn release(&self) {
-        self.cpu.store(NOWHERE, Ordering::Release);
-        let _ = futex::wake(&self.cpu, futex::Flags::empty(), u32::MAX);
+    /// The agent of `cpu` gives it away, unless it has done so before.
+    pub(crate) fn release_from(&self, cpu: CpuId) {
+        let had =
+            self.cpu
+                .compare_exchange(cpu.0.into(), NOWHERE, Ordering::AcqRel, Ordering::Acquire);
+        if had.is_ok() {
+            let _ = futex::wake(&self.cpu, futex::Flags::empty(), u32::MAX);
+        }
     }
 
     /// Binds its thread to one CPU. Failure is worth a word, not more: the vCPU runs elsewhere.

@@ -68,7 +68,9 @@ pub struct VcpuCell {
     /// How long the vCPU may go on after a wish to close while it holds a lock, in nanoseconds.
     /// Written before the wish.
     pub grace_ns: AtomicU32,
-    pad: [AtomicU32; 14],
+    /// When the gate was last opened, by CLOCK_MONOTONIC. Written before the wish.
+    pub opened_ns: AtomicU64,
+    pad: [AtomicU32; 12],
 
     // The VM process writes these.
     /// The last [`want`](Self::want) that the vCPU has obeyed. A futex: the node manager waits here.
@@ -82,7 +84,7 @@ pub struct VcpuCell {
     /// How much of the grace it used, the last time. Written before the ack.
     pub grace_used_ns: AtomicU32,
     pad2: [AtomicU32; 3],
-    /// How long it has waited at its gate, up to the last time that it went on.
+    /// How long it has waited at closed gates, up to the last time that one was opened.
     pub parked_ns: AtomicU64,
     /// Since when it waits there now, by CLOCK_MONOTONIC; 0 if it does not.
     pub parked_since_ns: AtomicU64,

@@ -121,9 +121,16 @@ impl Gate {
             let _ = futex::wait(&cell.want, futex::Flags::empty(), want, Some(&timeout));
         }
         cell.place.store(Place::Guest as u32, Ordering::Release);
+        // Once the gate is open it is the kernel that the vCPU waits for, which counts that itself.
+        let now = now_ns();
+        let opened = cell.opened_ns.load(Ordering::Acquire);
+        let end = if began <= opened {
+            opened.min(now)
+        } else {
+            now
+        };
         cell.parked_since_ns.store(0, Ordering::Release);
-        cell.parked_ns
-            .fetch_add(now_ns() - began, Ordering::Release);
+        cell.parked_ns.fetch_add(end - began, Ordering::Release);
     }
 }
 
