@@ -176,6 +176,27 @@ fn vms_outlive_the_node_manager_and_join_the_next() {
 }
 
 #[test]
+fn a_node_manager_that_is_stopped_holds_nobody_up_and_goes_on_afterwards() {
+    if !kvm_is_here() {
+        return;
+    }
+    let host = Host::start("gang");
+    let vms = [host.vm("web", "hog"), host.vm("db", "hog")];
+    host.until_vms(2);
+    host.signal(Signal::SIGSTOP);
+    for vm in &vms {
+        let before = harness::cpu_ns(vm.pid());
+        until("a VM runs while its node manager is stopped", || {
+            harness::cpu_ns(vm.pid()) > before + RUN_NS
+        });
+    }
+    host.signal(Signal::SIGCONT);
+    let before = host.shown()["manager"]["switches"].as_u64().unwrap();
+    host.until_shown(|shown| shown["manager"]["switches"].as_u64().unwrap() > before + 10);
+    host.until_vms(2);
+}
+
+#[test]
 fn a_vm_needs_a_node_manager_that_is_there_and_a_name_of_its_own() {
     if !kvm_is_here() {
         return;

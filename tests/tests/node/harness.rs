@@ -67,9 +67,13 @@ impl Host {
         self.dir.path()
     }
 
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
     /// Sends a signal that ends it; gives its status.
     pub fn end(&mut self, signal: Signal) -> Option<i32> {
-        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+        self.signal(signal);
         let mut status = None;
         until("the node manager ends", || {
             status = self.child.try_wait().unwrap();
