@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -55,15 +55,38 @@ impl Node {
 
     fn end_by(&mut self, signal: Signal) -> Option<i32> {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(start.elapsed() < PATIENCE, "it does not end by {signal}");
-            thread::sleep(Duration::from_millis(10));
-        }
+        let status = wait(&mut self.child);
+        status
+            .unwrap_or_else(|| panic!("it does not end by {signal}"))
+            .code()
     }
+}
+
+/// Waits for a child's end, but not for ever.
+fn wait(child: &mut Child) -> Option<ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    None
+}
+
+/// Runs a program that is to end by itself, and is killed if it does not. It says less than a pipe
+/// holds.
+#[track_caller]
+fn ends(command: &mut Command) -> Output {
+    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().unwrap();
+    let has_ended = wait(&mut child).is_some();
+    if !has_ended {
+        child.kill().unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    assert!(has_ended, "it does not end: {output:?}");
+    output
 }
 
 impl Drop for Node {
@@ -76,7 +99,7 @@ impl Drop for Node {
 fn sched(dir: &Path, arguments: &[&str]) -> Output {
     let mut command = command();
     command.arg("sched").args(arguments).arg("--node").arg(dir);
-    command.output().unwrap()
+    ends(&mut command)
 }
 
 /// Checks that it succeeds; gives what it prints.
@@ -165,12 +188,7 @@ fn traces_and_charts_are_written() {
 fn there_is_one_node_manager_for_a_directory() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = Node::start(dir.path(), &["--sched", "host"]);
-    let second = command()
-        .arg("node")
-        .arg("--dir")
-        .arg(dir.path())
-        .output()
-        .unwrap();
+    let second = ends(command().arg("node").arg("--dir").arg(dir.path()));
     let pid = format!(
         "a node manager is running already (pid {})",
         first.child.id()
@@ -190,12 +208,7 @@ fn there_is_one_node_manager_for_a_directory() {
 fn a_directory_that_others_can_write_to_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let output = command()
-        .arg("node")
-        .arg("--dir")
-        .arg(dir.path())
-        .output()
-        .unwrap();
+    let output = ends(command().arg("node").arg("--dir").arg(dir.path()));
     fails(&output, 1, "chmod go-w");
 }
 
@@ -213,7 +226,7 @@ fn what_makes_no_sense_is_status_2() {
         &["sched", "show", "--json", "--watch"],
         &["node", "--sched", "linux"],
     ] {
-        let output = command().args(line).current_dir(&dir).output().unwrap();
+        let output = ends(command().args(line).current_dir(&dir));
         assert_eq!(
             output.status.code(),
             Some(2),
@@ -244,11 +257,9 @@ fn metrics_are_scraped_over_tcp() {
     );
     assert!(page.contains("muster_manager_cpu_seconds_total "), "{page}");
     drop(node);
-    let refused = command()
-        .args(["node", "--metrics", "0.0.0.0:0", "--dir"])
-        .arg(dir.path())
-        .output()
-        .unwrap();
+    let mut open = command();
+    open.args(["node", "--metrics", "0.0.0.0:0", "--dir"]);
+    let refused = ends(open.arg(dir.path()));
     fails(&refused, 1, "127.0.0.1:9273");
 }
 
@@ -269,5 +280,9 @@ fn watching_ends_with_its_reader() {
         assert!(stdout.read_line(&mut line).unwrap() > 0);
     }
     drop(stdout);
-    assert!(watch.wait().unwrap().success());
+    let status = wait(&mut watch);
+    if status.is_none() {
+        watch.kill().unwrap();
+    }
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
 }
