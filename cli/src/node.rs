@@ -57,7 +57,7 @@ pub struct NodeArgs {
     #[arg(long, value_name = "SCHEDULE", default_value = "gang")]
     sched: Schedule,
 
-    /// The host CPUs that machines are scheduled on, like 0-3,8 [default: all that this process may use]
+    /// The host CPUs that machines are scheduled on, like 0-3,8 [default: all that are online]
     #[arg(long, value_name = "LIST", value_parser = cpu_set)]
     cpus: Option<Box<CpuSet>>,
 
