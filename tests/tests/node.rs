@@ -11,6 +11,8 @@ use serde_json::Value;
 
 use harness::{Host, kvm_is_here, until};
 
+#[path = "node/faults.rs"]
+mod faults;
 #[path = "node/harness.rs"]
 mod harness;
 
@@ -173,27 +175,6 @@ fn vms_outlive_the_node_manager_and_join_the_next() {
         let status = vm.wait_within(Duration::from_secs(60)).status;
         assert!([130, 143].contains(&status), "{status}");
     }
-}
-
-#[test]
-fn a_node_manager_that_is_stopped_holds_nobody_up_and_goes_on_afterwards() {
-    if !kvm_is_here() {
-        return;
-    }
-    let host = Host::start("gang");
-    let vms = [host.vm("web", "hog"), host.vm("db", "hog")];
-    host.until_vms(2);
-    host.signal(Signal::SIGSTOP);
-    for vm in &vms {
-        let before = harness::cpu_ns(vm.pid());
-        until("a VM runs while its node manager is stopped", || {
-            harness::cpu_ns(vm.pid()) > before + RUN_NS
-        });
-    }
-    host.signal(Signal::SIGCONT);
-    let before = host.shown()["manager"]["switches"].as_u64().unwrap();
-    host.until_shown(|shown| shown["manager"]["switches"].as_u64().unwrap() > before + 10);
-    host.until_vms(2);
 }
 
 #[test]

@@ -67,6 +67,7 @@ impl Host {
         self.dir.path()
     }
 
+    /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
