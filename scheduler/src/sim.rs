@@ -13,7 +13,7 @@
 
 #[cfg(test)]
 mod example;
-mod fields;
+pub mod fields;
 pub mod gantt;
 mod guest;
 pub mod html;

@@ -6,7 +6,9 @@
 //! Approach: vCPU `i` of a VM goes to the `i`-th CPU that it may use, counted on from where the VM
 //! before it ended. vCPUs that share a CPU take turns of one quantum. CPUs that began together stay in
 //! phase for ever, which no real ones do: with `vary` turns differ by chance, so that phases become
-//! independent of each other.
+//! independent of each other. With `antiphase` turns begin and end at multiples of the quantum, and CPUs
+//! with odd numbers are one turn ahead of the others: of two VMs, one always has the even CPUs while the
+//! other has the odd ones.
 //!
 //! Source: the "null" scheduler of Xen, with round robin where it would refuse.
 
@@ -32,6 +34,11 @@ pub const PARAMS: &[Param] = &[
         },
         meaning: "by how much turns are shorter or longer at most, by chance",
     },
+    Param {
+        name: "antiphase",
+        kind: Kind::Flag { default: false },
+        meaning: "CPUs with odd numbers are one turn ahead of the others, and nothing varies",
+    },
 ];
 
 /// See the module's head.
@@ -41,6 +48,8 @@ pub struct Pinned {
     /// By how much a turn is shorter or longer at most.
     vary_ns: Nanos,
     random: SplitMix64,
+    /// CPUs with odd numbers are one turn ahead.
+    antiphase: bool,
     /// Per CPU: whose turn it is.
     running: Vec<Option<VcpuId>>,
     /// Per CPU: who waits for a turn, first come first served.
@@ -54,13 +63,14 @@ pub struct Pinned {
 }
 
 impl Pinned {
-    /// From `pinned:quantum=,vary=`.
+    /// From `pinned:quantum=,vary=,antiphase`.
     pub fn new(args: &Args, topology: &Topology) -> Self {
         let quantum_ns = args.duration("quantum");
         Self {
             quantum_ns,
             vary_ns: quantum_ns * args.count("vary") / 100,
             random: SplitMix64::seed_from_u64(1),
+            antiphase: args.flag("antiphase"),
             running: vec![None; topology.cpu_count()],
             queues: vec![VecDeque::new(); topology.cpu_count()],
             homes: Vec::new(),
@@ -104,13 +114,34 @@ impl Pinned {
         }
     }
 
-    /// How long the next turn is, at least a hundredth of a quantum.
-    fn draw_turn(&mut self) -> Nanos {
+    /// When a turn that begins now ends: after a hundredth of a quantum at least.
+    fn turn_end(&mut self, now: Nanos) -> Nanos {
+        if self.antiphase {
+            return (now / self.quantum_ns + 1) * self.quantum_ns;
+        }
         if self.vary_ns == 0 {
-            return self.quantum_ns;
+            return now + self.quantum_ns;
         }
         let drawn = self.random.next_u64() % (2 * self.vary_ns + 1);
-        (self.quantum_ns - self.vary_ns + drawn).max(self.quantum_ns / 100)
+        now + (self.quantum_ns - self.vary_ns + drawn).max(self.quantum_ns / 100)
+    }
+
+    /// Who is next on a CPU, and waits no more.
+    fn take_next(&mut self, now: Nanos, cpu: CpuId) -> Option<VcpuId> {
+        if !self.antiphase {
+            return self.queues[cpu.index()].pop_front();
+        }
+        // Turns go around among all who live here, also those who have nothing to do at present:
+        // who has one depends on the time alone.
+        let homes = self.homes.iter().enumerate();
+        let lives_here = homes.filter(|(_, home)| **home == Some(cpu));
+        let residents: Vec<VcpuId> = lives_here.map(|(id, _)| VcpuId(id as u32)).collect();
+        let turn = (now / self.quantum_ns) as usize + cpu.index() % 2;
+        let queue = &mut self.queues[cpu.index()];
+        let order = (0..residents.len()).map(|step| residents[(turn + step) % residents.len()]);
+        let place = order.filter_map(|vcpu| queue.iter().position(|&waiting| waiting == vcpu));
+        let place = { place }.next()?;
+        queue.remove(place)
     }
 
     /// Gives a free CPU to the first in its queue.
@@ -118,11 +149,11 @@ impl Pinned {
         if self.running[cpu.index()].is_some() {
             return;
         }
-        match self.queues[cpu.index()].pop_front() {
+        match self.take_next(now, cpu) {
             Some(vcpu) => {
                 self.running[cpu.index()] = Some(vcpu);
                 plan.because("next in its CPU's queue");
-                plan.run(cpu, vcpu, Some(now + self.draw_turn()));
+                plan.run(cpu, vcpu, Some(self.turn_end(now)));
             }
             None => plan.because("nobody waits here").idle(cpu),
         }

@@ -1,7 +1,7 @@
 //! Reading a TOML table key by key.
 //!
 //! Problem: whoever has mistyped a key or a unit wants one line that names the place, what stands
-//! there, and what may stand there.
+//! there, and what may stand there. That holds for scenarios and for other files that people write.
 //!
 //! Approach: each key is asked for by name, with what it takes and its default. What nobody has asked
 //! for is unknown, and what was asked for is the list of what there is.
@@ -22,7 +22,7 @@ const TIME_MAX: Nanos = 100_000 * crate::SECOND;
 
 /// A table that is being read.
 #[derive(Debug)]
-pub(super) struct Fields {
+pub struct Fields {
     /// Where it stands, for messages; ends with a separator unless it is empty.
     path: String,
     table: Table,
@@ -31,7 +31,7 @@ pub(super) struct Fields {
 
 impl Fields {
     /// A whole file.
-    pub(super) fn parse(text: &str) -> Result<Self, ScenarioError> {
+    pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         let table = text.parse::<Table>().map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
             let before = text.get(..start).unwrap_or(text);
@@ -57,12 +57,12 @@ impl Fields {
     }
 
     /// The full name of a key.
-    pub(super) fn name(&self, key: &str) -> String {
+    pub fn name(&self, key: &str) -> String {
         format!("{}{key}", self.path)
     }
 
     /// What is wrong with a key's value.
-    pub(super) fn bad(
+    pub fn bad(
         &self,
         key: &str,
         value: impl Display,
@@ -76,7 +76,7 @@ impl Fields {
     }
 
     /// A key that must be there.
-    pub(super) fn required<T>(
+    pub fn required<T>(
         &self,
         key: &str,
         value: Option<T>,
@@ -89,7 +89,7 @@ impl Fields {
     }
 
     /// A text.
-    pub(super) fn text(&mut self, key: &'static str) -> Result<Option<String>, ScenarioError> {
+    pub fn text(&mut self, key: &'static str) -> Result<Option<String>, ScenarioError> {
         match self.take(key) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -98,7 +98,7 @@ impl Fields {
     }
 
     /// A text that is printed where only one line is expected.
-    pub(super) fn label(&mut self, key: &'static str) -> Result<Option<String>, ScenarioError> {
+    pub fn label(&mut self, key: &'static str) -> Result<Option<String>, ScenarioError> {
         let text = self.text(key)?;
         match text {
             Some(text) if text.contains(char::is_control) => {
@@ -109,7 +109,7 @@ impl Fields {
     }
 
     /// A time such as `"20ms"`.
-    pub(super) fn time(&mut self, key: &'static str) -> Result<Option<Nanos>, ScenarioError> {
+    pub fn time(&mut self, key: &'static str) -> Result<Option<Nanos>, ScenarioError> {
         let Some(value) = self.take(key) else {
             return Ok(None);
         };
@@ -125,16 +125,12 @@ impl Fields {
     }
 
     /// A time, or its default.
-    pub(super) fn time_or(
-        &mut self,
-        key: &'static str,
-        default: Nanos,
-    ) -> Result<Nanos, ScenarioError> {
+    pub fn time_or(&mut self, key: &'static str, default: Nanos) -> Result<Nanos, ScenarioError> {
         Ok(self.time(key)?.unwrap_or(default))
     }
 
     /// A time that must not be zero, or its default.
-    pub(super) fn positive_time(
+    pub fn positive_time(
         &mut self,
         key: &'static str,
         default: Nanos,
@@ -147,8 +143,28 @@ impl Fields {
         Ok(time)
     }
 
+    /// A number that may have a fraction.
+    pub fn decimal(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<f64>,
+    ) -> Result<Option<f64>, ScenarioError> {
+        let Some(value) = self.take(key) else {
+            return Ok(None);
+        };
+        let whole = value.as_integer().map(|number| number as f64);
+        let number = value.as_float().or(whole);
+        match number.filter(|number| range.contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None => {
+                let expected = format!("a number from {} to {}", range.start(), range.end());
+                Err(self.bad(key, value, expected))
+            }
+        }
+    }
+
     /// A whole number.
-    pub(super) fn number(
+    pub fn number(
         &mut self,
         key: &'static str,
         range: RangeInclusive<u64>,
@@ -169,7 +185,7 @@ impl Fields {
     }
 
     /// A whole number that fits 32 bits, or its default.
-    pub(super) fn count(
+    pub fn count(
         &mut self,
         key: &'static str,
         range: RangeInclusive<u32>,
@@ -181,7 +197,7 @@ impl Fields {
     }
 
     /// Yes or no.
-    pub(super) fn flag(&mut self, key: &'static str) -> Result<bool, ScenarioError> {
+    pub fn flag(&mut self, key: &'static str) -> Result<bool, ScenarioError> {
         match self.take(key) {
             None => Ok(false),
             Some(Value::Boolean(flag)) => Ok(flag),
@@ -190,7 +206,7 @@ impl Fields {
     }
 
     /// A size such as `"256KiB"`, in bytes.
-    pub(super) fn bytes(&mut self, key: &'static str) -> Result<u64, ScenarioError> {
+    pub fn bytes(&mut self, key: &'static str) -> Result<u64, ScenarioError> {
         let Some(value) = self.take(key) else {
             return Ok(0);
         };
@@ -203,7 +219,7 @@ impl Fields {
     }
 
     /// One of several words; the first is the default.
-    pub(super) fn choice<T: Copy>(
+    pub fn choice<T: Copy>(
         &mut self,
         key: &'static str,
         words: &[(&str, T)],
@@ -219,7 +235,7 @@ impl Fields {
     }
 
     /// A text that means something.
-    pub(super) fn parsed<T: FromStr<Err: Display>>(
+    pub fn parsed<T: FromStr<Err: Display>>(
         &mut self,
         key: &'static str,
     ) -> Result<Option<T>, ScenarioError> {
@@ -228,7 +244,7 @@ impl Fields {
     }
 
     /// A list of texts that mean something.
-    pub(super) fn parsed_list<T: FromStr<Err: Display>>(
+    pub fn parsed_list<T: FromStr<Err: Display>>(
         &mut self,
         key: &'static str,
     ) -> Result<Vec<T>, ScenarioError> {
@@ -253,7 +269,7 @@ impl Fields {
     }
 
     /// A table inside this one; an empty one if there is none.
-    pub(super) fn table(&mut self, key: &'static str) -> Result<Self, ScenarioError> {
+    pub fn table(&mut self, key: &'static str) -> Result<Self, ScenarioError> {
         Ok(self.optional_table(key)?.unwrap_or_else(|| {
             let path = format!("{}{key}.", self.path);
             Self::new(&path, Table::new())
@@ -261,10 +277,7 @@ impl Fields {
     }
 
     /// A table inside this one.
-    pub(super) fn optional_table(
-        &mut self,
-        key: &'static str,
-    ) -> Result<Option<Self>, ScenarioError> {
+    pub fn optional_table(&mut self, key: &'static str) -> Result<Option<Self>, ScenarioError> {
         let path = format!("{}{key}.", self.path);
         match self.take(key) {
             None => Ok(None),
@@ -274,7 +287,7 @@ impl Fields {
     }
 
     /// The tables of a list.
-    pub(super) fn tables(&mut self, key: &'static str) -> Result<Vec<Self>, ScenarioError> {
+    pub fn tables(&mut self, key: &'static str) -> Result<Vec<Self>, ScenarioError> {
         let expected = format!("tables: [[{}{key}]]", self.path);
         let list = match self.take(key) {
             None => return Ok(Vec::new()),
@@ -292,7 +305,7 @@ impl Fields {
     }
 
     /// Nothing else may be there.
-    pub(super) fn finish(self) -> Result<(), ScenarioError> {
+    pub fn finish(self) -> Result<(), ScenarioError> {
         match self.table.keys().next() {
             None => Ok(()),
             Some(key) => Err(ScenarioError::UnknownKey {

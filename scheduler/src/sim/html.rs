@@ -10,7 +10,8 @@ use super::svg::{Drawing, escape, text_width};
 use super::table::Table;
 use crate::registry::format_duration;
 
-const STYLE: &str = "\
+/// How the program's pages look.
+pub const STYLE: &str = "\
 :root{color-scheme:light dark;--bg:#fff;--ink:#1a1a1a;--faint:#666;--line:#ddd}\
 @media(prefers-color-scheme:dark){:root{--bg:#16181c;--ink:#ececec;--faint:#a5a5a5;--line:#3a3f47}}\
 body{margin:2rem auto;max-width:76rem;padding:0 1rem;background:var(--bg);color:var(--ink);\
@@ -101,7 +102,8 @@ pub fn page(report: &Report, about: &str, lanes: &[Drawing]) -> String {
     out
 }
 
-fn table(out: &mut String, table: &Table) {
+/// Writes a table.
+pub fn table(out: &mut String, table: &Table) {
     let row = |out: &mut String, cells: &[String], tag: &str| {
         out.push_str("<tr>");
         for cell in cells {

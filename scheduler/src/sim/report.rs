@@ -21,7 +21,7 @@ use crate::{Nanos, Runstate, SECOND};
 
 mod text;
 
-pub(super) use text::{number, percent, ratio, short_time};
+pub use text::{number, percent, ratio, short_time};
 
 /// How policies did on one scenario.
 #[derive(Debug, Clone, PartialEq, Serialize)]
