@@ -10,12 +10,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod doctor;
+pub mod experiment;
 mod log;
 pub mod node;
 mod output;
 pub mod run;
 pub mod sched;
 pub mod sim;
+mod text_file;
 mod whole_file;
 
 /// The exit status when muster itself failed.
@@ -52,6 +54,8 @@ pub enum Command {
     Node(node::NodeArgs),
     /// Look at what the node manager schedules, and change it
     Sched(sched::SchedArgs),
+    /// Measure real virtual machines under every schedule
+    Experiment(experiment::ExperimentArgs),
     /// Simulate a host
     Sim(sim::SimArgs),
 }
@@ -97,6 +101,7 @@ fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => doctor::run(args),
         Command::Node(args) => node::run(args),
         Command::Sched(args) => sched::run(args),
+        Command::Experiment(args) => experiment::run(args),
         Command::Sim(args) => sim::run(args),
     }
 }

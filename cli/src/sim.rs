@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,10 +17,8 @@ use muster_scheduler::sim::svg::{Drawing, stack};
 use muster_scheduler::sim::{self, Keep, Scenario, html};
 use muster_scheduler::{MS, Nanos, PolicySpec};
 
-use crate::{UsageError, output, whole_file};
+use crate::{UsageError, output, text_file, whole_file};
 
-/// Scenario files are written by hand: larger ones are something else.
-const FILE_MAX: u64 = 1 << 20;
 /// How much of a run is drawn: so many of the longest quantum among the policies.
 const SLOTS_DRAWN: Nanos = 12;
 /// The same if no policy has a quantum.
@@ -136,28 +133,13 @@ fn list() -> Result<()> {
         let line = format!(
             "{:width$}  {}",
             shipped.name,
-            first_sentence(&scenario.about)
+            text_file::first_sentence(&scenario.about)
         );
         text.push_str(line.trim_end());
         text.push('\n');
     }
     text.push_str("\nAll of what one shows: muster sim sched NAME --about\n");
     output::print(&text)
-}
-
-/// A text up to its first full stop, in one line.
-fn first_sentence(text: &str) -> String {
-    let mut sentence = String::new();
-    for word in text.split_whitespace() {
-        if !sentence.is_empty() {
-            sentence.push(' ');
-        }
-        sentence.push_str(word);
-        if word.ends_with('.') {
-            break;
-        }
-    }
-    sentence
 }
 
 /// Prints what a scenario says of itself.
@@ -186,23 +168,10 @@ fn load(scenario: &Path) -> Result<Scenario> {
             let error = format!("no scenario and no file is called {name:?}: there are {names}");
             return Err(UsageError(error).into());
         }
-        None => read(scenario)
-            .map_err(|error| UsageError(format!("cannot read {}: {error}", scenario.display())))?,
+        None => text_file::read(scenario, "a scenario")?,
     };
     Scenario::parse(&text)
         .map_err(|error| UsageError(format!("{}: {error}", scenario.display())).into())
-}
-
-fn read(path: &Path) -> Result<String, std::io::Error> {
-    let mut text = String::new();
-    File::open(path)?
-        .take(FILE_MAX + 1)
-        .read_to_string(&mut text)?;
-    if text.len() as u64 > FILE_MAX {
-        let error = "it has more than 1 MiB, so it is no scenario";
-        return Err(std::io::Error::other(error));
-    }
-    Ok(text)
 }
 
 /// Runs every policy and writes what was asked for.

@@ -40,8 +40,19 @@ mod tests {
     #[test]
     fn numbers_have_three_digits_that_count() {
         let texts = [0.0, 0.00123, 0.0999, 0.5, 12.345, 1234.0, 16.8e6, -2.5].map(figure);
-        assert_eq!(texts, ["0", "0.00123", "0.10", "0.50", "12.3", "1.23k", "16.8M", "-2.50"]);
-        assert_eq!((times(Some(7.384)), times(None)), ("7.38x".to_owned(), "-".to_owned()));
-        assert_eq!((minutes(59_000_000_001), minutes(1)), ("1 min 0 s".to_owned(), "1 s".to_owned()));
+        assert_eq!(
+            texts,
+            [
+                "0", "0.00123", "0.10", "0.50", "12.3", "1.23k", "16.8M", "-2.50"
+            ]
+        );
+        assert_eq!(
+            (times(Some(7.384)), times(None)),
+            ("7.38x".to_owned(), "-".to_owned())
+        );
+        assert_eq!(
+            (minutes(59_000_000_001), minutes(1)),
+            ("1 min 0 s".to_owned(), "1 s".to_owned())
+        );
     }
 }

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use muster_node::node::NodeError;
 use muster_node::snapshot::{Snapshot, SwitchRecord};
-use muster_node::{Enforcement, Node, NodeHandle, NodeSpec, Request, RequestError, Schedule};
+use muster_node::{
+    Enforcement, Node, NodeError, NodeHandle, NodeSpec, Request, RequestError, Schedule,
+};
 use muster_scheduler::Nanos;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -84,7 +85,8 @@ impl HostError {
 
 /// What a VM said, as the end of a sentence.
 fn said(stderr: &str) -> String {
-    let lines: Vec<&str> = stderr.lines().map(str::trim).collect();
+    let lines = stderr.lines().map(str::trim);
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     let text = lines.join("; ");
     if text.is_empty() {
         String::new()
@@ -108,8 +110,18 @@ pub struct RealHost {
 struct Vm {
     name: String,
     process: Child,
+    /// What it says as a process.
     stderr: PathBuf,
+    /// What its guest says.
+    console: PathBuf,
     is_stopped: bool,
+}
+
+impl Vm {
+    /// What it and its guest said last.
+    fn words(&self) -> String {
+        format!("{}\n{}", tail(&self.stderr), tail(&self.console))
+    }
 }
 
 impl Drop for Vm {
@@ -129,7 +141,7 @@ impl RealHost {
         enforcement: Option<Enforcement>,
         mut interrupt: Interrupt,
     ) -> Result<Self, HostError> {
-        let needs_guest = |vm: &VmSpec| matches!(vm.guest, Guest::Bench { .. });
+        let needs_guest = |vm: &VmSpec| matches!(vm.guest, Guest::Bench(_));
         let bench_guest = if experiment.vms.iter().any(needs_guest) {
             guest_file::find()?
         } else {
@@ -156,11 +168,16 @@ impl RealHost {
             interrupt,
             dir,
         };
+        // One after the other: a guest finds out at its start how fast it is.
         for vm in &experiment.vms {
-            let arguments = arguments(vm, &socket, &bench_guest);
-            host.spawn(muster, &vm.name, &arguments)?;
+            let console = host.dir.path().join(format!("{}.console", vm.name));
+            let arguments = arguments(vm, &socket, &bench_guest, &console);
+            host.spawn(muster, &vm.name, &arguments, console)?;
+            host.wait_until_it_works(vm)?;
+            let last = host.vms.len() - 1;
+            host.stop(last, true)?;
         }
-        host.wait_until_all_work(experiment)?;
+        host.stop_others(None)?;
         Ok(host)
     }
 
@@ -174,12 +191,16 @@ impl RealHost {
         muster: &Path,
         name: &str,
         arguments: &[OsString],
+        console: PathBuf,
     ) -> Result<(), HostError> {
         let stderr = self.dir.path().join(format!("{name}.stderr"));
         let file = File::create(&stderr).map_err(HostError::system("make a file"))?;
         let mut command = Command::new(muster);
         command.args(arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file);
         bind_to_parent(&mut command);
         let action = format!("start {} for the VM {name}", muster.display());
         let process = command.spawn().map_err(HostError::system(action))?;
@@ -187,42 +208,48 @@ impl RealHost {
             name: name.to_owned(),
             process,
             stderr,
+            console,
             is_stopped: false,
         });
         Ok(())
     }
 
-    fn wait_until_all_work(&mut self, experiment: &Experiment) -> Result<(), HostError> {
+    fn wait_until_it_works(&mut self, vm: &VmSpec) -> Result<(), HostError> {
         let start = Instant::now();
-        let ready = |vm: &VmSpec, snapshot: &Snapshot| {
-            let Some(seen) = find_vm(snapshot, &vm.name) else {
-                return false;
-            };
-            match vm.guest {
-                Guest::Bench { .. } => seen.vcpus.iter().any(|vcpu| vcpu.counters[0] > 0),
-                Guest::Kernel { boot_ns, .. } => {
-                    snapshot.at_ns.saturating_sub(seen.joined_ns) >= boot_ns
-                }
-            }
-        };
-        let boots = experiment.vms.iter().map(|vm| match vm.guest {
-            Guest::Kernel { boot_ns, .. } => Duration::from_nanos(boot_ns),
-            Guest::Bench { .. } => Duration::ZERO,
-        });
-        let timeout = START_TIMEOUT + boots.max().unwrap_or_default();
-        loop {
-            let snapshot = self.handle.snapshot()?;
-            let late = experiment.vms.iter().position(|vm| !ready(vm, &snapshot));
-            let Some(late) = late else {
-                return Ok(());
-            };
+        let mut timeout = START_TIMEOUT;
+        if let Guest::Kernel { boot_ns, .. } = vm.guest {
+            timeout += Duration::from_nanos(boot_ns);
+        }
+        while !works(vm, &self.handle.snapshot()?) {
             if start.elapsed() > timeout {
-                let name = self.vms[late].name.clone();
-                let stderr = tail(&self.vms[late].stderr);
-                return Err(HostError::NotWorking { name, stderr });
+                let last = self.vms.last().expect("it was just started");
+                return Err(HostError::NotWorking {
+                    name: vm.name.clone(),
+                    stderr: last.words(),
+                });
             }
             self.wait(LOOK_PERIOD)?;
         }
+        Ok(())
+    }
+
+    /// Stops a VM's process, or lets it go on.
+    fn stop(&mut self, index: usize, stop: bool) -> Result<(), HostError> {
+        let vm = &mut self.vms[index];
+        if stop == vm.is_stopped {
+            return Ok(());
+        }
+        let signal = if stop {
+            Signal::SIGSTOP
+        } else {
+            Signal::SIGCONT
+        };
+        // A child that was not waited for keeps its number.
+        let pid = Pid::from_raw(vm.process.id() as i32);
+        let action = format!("send {signal} to the VM {}", vm.name);
+        kill(pid, signal).map_err(|errno| HostError::system(action)(errno.into()))?;
+        vm.is_stopped = stop;
+        Ok(())
     }
 
     /// An error if a VM has ended.
@@ -234,7 +261,7 @@ impl RealHost {
                 return Err(HostError::VmEnded {
                     name: vm.name.clone(),
                     status,
-                    stderr: tail(&vm.stderr),
+                    stderr: vm.words(),
                 });
             }
         }
@@ -242,8 +269,19 @@ impl RealHost {
     }
 }
 
+/// Whether a VM does what it is to do.
+fn works(vm: &VmSpec, snapshot: &Snapshot) -> bool {
+    let Some(seen) = find_vm(snapshot, &vm.name) else {
+        return false;
+    };
+    match vm.guest {
+        Guest::Bench(_) => seen.vcpus.iter().any(|vcpu| vcpu.counters[0] > 0),
+        Guest::Kernel { boot_ns, .. } => snapshot.at_ns.saturating_sub(seen.joined_ns) >= boot_ns,
+    }
+}
+
 /// The command line of `muster run`.
-fn arguments(vm: &VmSpec, socket: &Path, bench_guest: &Path) -> Vec<OsString> {
+fn arguments(vm: &VmSpec, socket: &Path, bench_guest: &Path, console: &Path) -> Vec<OsString> {
     let mut node = OsString::from("--node=");
     node.push(socket);
     let mut arguments: Vec<OsString> = vec!["run".into(), node];
@@ -255,15 +293,17 @@ fn arguments(vm: &VmSpec, socket: &Path, bench_guest: &Path) -> Vec<OsString> {
     option("--cpus", vm.vcpus.to_string().into());
     option("--memory", format!("{}M", vm.memory_bytes >> 20).into());
     option("--weight", vm.weight.to_string().into());
-    option("--console", "null".into());
+    let mut file = OsString::from("file=");
+    file.push(console);
+    option("--console", file);
     option("--on-reboot", "exit".into());
     if let Some(cap) = vm.cap_percent {
         option("--cap", cap.to_string().into());
     }
     match &vm.guest {
-        Guest::Bench { words, .. } => {
+        Guest::Bench(workload) => {
             option("--kernel", bench_guest.into());
-            option("--raw-cmdline", words.into());
+            option("--raw-cmdline", workload.to_string().into());
         }
         Guest::Kernel {
             kernel,
@@ -303,17 +343,8 @@ impl Host for RealHost {
             // A schedule of muster's would wait for those who are stopped.
             self.set_schedule(&"host".parse().expect("the host's schedule is one"))?;
         }
-        for (index, vm) in self.vms.iter_mut().enumerate() {
-            let stop = alone.is_some_and(|alone| alone != index);
-            if stop == vm.is_stopped {
-                continue;
-            }
-            let signal = if stop { Signal::SIGSTOP } else { Signal::SIGCONT };
-            // A child that was not waited for keeps its number.
-            let pid = Pid::from_raw(vm.process.id() as i32);
-            let action = format!("send {signal} to the VM {}", vm.name);
-            kill(pid, signal).map_err(|errno| HostError::system(action)(errno.into()))?;
-            vm.is_stopped = stop;
+        for index in 0..self.vms.len() {
+            self.stop(index, alone.is_some_and(|alone| alone != index))?;
         }
         Ok(())
     }

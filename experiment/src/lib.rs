@@ -30,6 +30,7 @@ pub mod run;
 pub mod shipped;
 pub mod spec;
 pub mod statistics;
+pub mod workload;
 
 pub use results::Results;
 pub use run::{Host, Options, RunError, run};

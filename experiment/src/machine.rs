@@ -67,7 +67,8 @@ impl Machine {
             self.cpu.clone().unwrap_or_else(unknown),
             format!("{} CPU{plural}", self.cpus),
             format!("Linux {}", self.kernel.clone().unwrap_or_else(unknown)),
-            self.hz.map_or("HZ unknown".to_owned(), |hz| format!("HZ {hz}")),
+            self.hz
+                .map_or("HZ unknown".to_owned(), |hz| format!("HZ {hz}")),
             format!("KVM: {}", self.kvm),
         ];
         if self.nested {
@@ -101,6 +102,9 @@ mod tests {
         let machine = Machine::survey("gate");
         assert!(machine.cpus > 0);
         let summary = machine.summary();
-        assert!(summary.contains("KVM: ") && summary.contains("by gate"), "{summary}");
+        assert!(
+            summary.contains("KVM: ") && summary.contains("by gate"),
+            "{summary}"
+        );
     }
 }

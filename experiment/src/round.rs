@@ -108,11 +108,7 @@ pub struct Facts {
 }
 
 /// What happened between two snapshots to these VMs.
-pub fn between(
-    before: &Snapshot,
-    after: &Snapshot,
-    names: &[String],
-) -> Result<Facts, RoundError> {
+pub fn between(before: &Snapshot, after: &Snapshot, names: &[String]) -> Result<Facts, RoundError> {
     let length_ns = after.at_ns.saturating_sub(before.at_ns);
     if length_ns == 0 {
         return Err(RoundError::NoTime);
@@ -189,4 +185,4 @@ fn grown(was: &[u64], is: &[u64]) -> Vec<u64> {
 }
 
 #[cfg(test)]
-pub mod tests;
+pub(crate) mod tests;

@@ -258,7 +258,9 @@ impl Session<'_> {
             if samples_wanted {
                 samples.push(self.host.snapshot()?);
             }
-            if let RowKind::Swap { between, .. } = &self.experiment.rows[row].kind {
+            if let RowKind::Swap { between, .. } = &self.experiment.rows[row].kind
+                && left_ns > 0
+            {
                 turn += 1;
                 self.host.set_schedule(&between[turn % between.len()])?;
             }

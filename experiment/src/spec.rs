@@ -278,12 +278,7 @@ fn rows(fields: &mut Fields, vms: &[VmSpec]) -> Result<Vec<Row>, ScenarioError> 
 }
 
 /// The VM of this name.
-fn find_vm(
-    fields: &Fields,
-    key: &str,
-    vms: &[VmSpec],
-    name: &str,
-) -> Result<usize, ScenarioError> {
+fn find_vm(fields: &Fields, key: &str, vms: &[VmSpec], name: &str) -> Result<usize, ScenarioError> {
     let found = vms.iter().position(|vm| vm.name == name);
     found.ok_or_else(|| {
         let names: Vec<&str> = vms.iter().map(|vm| vm.name.as_str()).collect();

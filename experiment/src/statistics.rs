@@ -22,7 +22,10 @@ pub struct Summary {
 impl Summary {
     /// Of these values; `None` if there are none. Values that are no numbers do not count.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
-        let mut sorted: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
+        let mut sorted: Vec<f64> = values
+            .into_iter()
+            .filter(|value| value.is_finite())
+            .collect();
         sorted.sort_by(f64::total_cmp);
         Some(Self {
             count: sorted.len(),

@@ -12,6 +12,7 @@
 
 pub mod block;
 pub mod command_line;
+pub mod experiment;
 mod grants;
 pub mod initrd;
 mod input;
@@ -40,7 +41,7 @@ impl Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target::new("block_request", block::run, block::seeds),
     Target::new("cmdline", command_line::run, command_line::seeds),
     Target::new(
@@ -48,6 +49,7 @@ pub const TARGETS: [Target; 9] = [
         command_line::run_disk,
         command_line::disk_seeds,
     ),
+    Target::new("experiment", experiment::run, experiment::seeds),
     Target::new("initrd_load", initrd::run, initrd::seeds),
     Target::new("kernel_load", kernel::run, kernel::seeds),
     Target::new(

@@ -66,6 +66,7 @@ smoke_tests! {
     block_request
     cmdline
     disk_spec
+    experiment
     initrd_load
     kernel_load
     policy_spec

@@ -106,13 +106,6 @@ fn outputs_that_cannot_be_are_found_before_the_runs() {
 }
 
 #[test]
-fn a_list_has_first_sentences() {
-    assert_eq!(first_sentence("One\nand a half. Two."), "One and a half.");
-    assert_eq!(first_sentence("No end"), "No end");
-    assert_eq!(first_sentence(""), "");
-}
-
-#[test]
 fn names_of_files_are_plain() {
     assert_eq!(
         file_word("gang:quantum=20ms+../x"),

@@ -63,10 +63,16 @@ fn a_round_is_what_has_grown() {
     vcpu.histogram[63] = 1;
     let facts = between(&before, &after, &names(&["B", "A"])).unwrap();
     assert_eq!((facts.length_ns, facts.steal_percent), (1000, 2.0));
-    assert_eq!((facts.manager.cpu_percent, facts.manager.switches), (0.5, 7));
+    assert_eq!(
+        (facts.manager.cpu_percent, facts.manager.switches),
+        (0.5, 7)
+    );
     assert_eq!(facts.vms[1].name, "A");
     let vcpu = &facts.vms[0].vcpus[1];
-    assert_eq!((vcpu.run_ns, vcpu.ready_ns, vcpu.holder_preemptions), (600, 400, 3));
+    assert_eq!(
+        (vcpu.run_ns, vcpu.ready_ns, vcpu.holder_preemptions),
+        (600, 400, 3)
+    );
     assert_eq!(vcpu.counters, [0, 0, 9]);
     assert_eq!((vcpu.histogram.len(), vcpu.histogram[63]), (64, 1));
     assert!(facts.vms[0].vcpus[0].counters.is_empty());

@@ -1,6 +1,5 @@
 //! What is measured.
 
-use bench_guest::counter;
 use muster_guest_page::COUNTERS;
 use muster_scheduler::sim::ScenarioError;
 use muster_scheduler::sim::fields::Fields;
@@ -77,7 +76,10 @@ impl Metric {
         if chosen.is_empty() {
             chosen = (0..vms.len()).collect();
         }
-        if let Measure::Rate { vcpu: Some(vcpu), .. } = measure {
+        if let Measure::Rate {
+            vcpu: Some(vcpu), ..
+        } = measure
+        {
             let has = |&vm: &usize| vcpu < vms[vm].vcpus;
             if !chosen.iter().all(has) {
                 return Err(fields.bad("vcpu", vcpu, "a vCPU that each of the VMs has"));
@@ -95,24 +97,17 @@ impl Metric {
 
 type Reader = fn(&mut Fields) -> Result<Measure, ScenarioError>;
 
-/// The names of counters, as the benchmark guest's documentation has them.
-const COUNTER_NAMES: [(&str, usize); 8] = [
-    ("work", counter::WORK),
-    ("spins", counter::SPINS),
-    ("halts", counter::HALTS),
-    ("wakes", counter::WAKES),
-    ("loops", counter::LOOPS),
-    ("waits", counter::WAITS),
-    ("late-ns", counter::LATE_NS),
-    ("missed", counter::MISSED),
+/// What the benchmark guest's counters mean, in their order (`docs/bench-guest.md`).
+const COUNTER_NAMES: [&str; 8] = [
+    "work", "spins", "halts", "wakes", "loops", "waits", "late-ns", "missed",
 ];
 
 fn rate(fields: &mut Fields) -> Result<Measure, ScenarioError> {
     let name = fields.text("counter")?.unwrap_or_else(|| "work".to_owned());
-    let named = COUNTER_NAMES.iter().find(|(known, _)| *known == name);
+    let named = COUNTER_NAMES.iter().position(|known| *known == name);
     let numbered = || name.parse().ok().filter(|&number| number < COUNTERS);
-    let Some(counter) = named.map(|&(_, number)| number).or_else(numbered) else {
-        let names = COUNTER_NAMES.map(|(name, _)| name).join(", ");
+    let Some(counter) = named.or_else(numbered) else {
+        let names = COUNTER_NAMES.join(", ");
         let expected = format!("one of {names}, or a number from 0 to {}", COUNTERS - 1);
         return Err(fields.bad("counter", format!("{name:?}"), expected));
     };
@@ -127,11 +122,7 @@ fn percentile(fields: &mut Fields) -> Result<Measure, ScenarioError> {
 }
 
 /// A short text, or its default.
-fn label(
-    fields: &mut Fields,
-    key: &'static str,
-    default: String,
-) -> Result<String, ScenarioError> {
+fn label(fields: &mut Fields, key: &'static str, default: String) -> Result<String, ScenarioError> {
     match fields.label(key)? {
         None => Ok(default),
         Some(text) if (1..=60).contains(&text.chars().count()) => Ok(text),

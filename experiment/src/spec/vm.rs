@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use bench_guest::config::Config;
 use muster_scheduler::sim::ScenarioError;
 use muster_scheduler::sim::fields::Fields;
 use muster_scheduler::vm::{WEIGHT_DEFAULT, WEIGHT_MAX};
 use muster_scheduler::{Nanos, SECOND};
 use muster_vmm::node_link::is_name;
+
+use crate::workload::Workload;
 
 /// The most vCPUs of a VM.
 const VCPUS_MAX: u32 = 64;
@@ -37,12 +38,7 @@ pub struct VmSpec {
 #[derive(Debug, Clone)]
 pub enum Guest {
     /// The benchmark guest: `workload`.
-    Bench {
-        /// Its command line.
-        words: String,
-        /// What that means.
-        config: Config,
-    },
+    Bench(Workload),
     /// Any kernel: `kernel`.
     Kernel {
         /// The file.
@@ -94,18 +90,11 @@ impl Guest {
         let words = line(fields, "workload")?;
         let kernel = line(fields, "kernel")?;
         match (words, kernel) {
-            (Some(words), None) => match Config::parse(&words) {
-                Ok(config) if config.duration_ns.is_some() => {
-                    let expected = "no seconds=: the guest runs until the experiment is over";
-                    Err(fields.bad("workload", format!("{words:?}"), expected))
-                }
-                Ok(config) => Ok(Self::Bench { words, config }),
-                Err(error) => {
-                    let message = error.to_string();
-                    let field = fields.name("workload");
-                    Err(ScenarioError::Meaning { field, message })
-                }
-            },
+            (Some(words), None) => words.parse().map(Self::Bench).map_err(|error| {
+                let message = format!("{words:?}: {error}");
+                let field = fields.name("workload");
+                ScenarioError::Meaning { field, message }
+            }),
             (None, Some(kernel)) => {
                 let initrd = line(fields, "initrd")?;
                 Ok(Self::Kernel {

@@ -26,7 +26,10 @@ fn classes_are_read_as_powers_of_two() {
     assert_eq!(class_percentile(&classes, 100.0), Some(16.0));
     classes[10] = 10;
     assert_eq!(class_percentile(&classes, 75.0), Some(1536.0));
-    assert_eq!(class_percentile(&[u64::MAX; 64], 100.0), Some(2.0_f64.powi(64)));
+    assert_eq!(
+        class_percentile(&[u64::MAX; 64], 100.0),
+        Some(2.0_f64.powi(64))
+    );
 }
 
 #[test]
