@@ -28,6 +28,8 @@ use crate::spec::{Experiment, Guest, VmSpec};
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often they are looked at meanwhile, and how often it is looked whether one has ended.
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
+/// What `/proc/stat` counts in: a hundredth of a second, whatever the kernel's own tick is.
+const TICK_NS: Nanos = 10_000_000;
 /// So much of what a VM says is shown when it has ended.
 const STDERR_SHOWN: usize = 2000;
 
@@ -93,6 +95,16 @@ fn said(stderr: &str) -> String {
     } else {
         format!(": {text}")
     }
+}
+
+/// CPU time that all programs have used, by `/proc/stat`: user, nice, system, and interrupts. Guests
+/// are part of the first two.
+fn busy_ticks(stat: &str) -> u64 {
+    let line = stat.lines().next().unwrap_or_default();
+    let numbers = line.split_ascii_whitespace().skip(1);
+    let numbers: Vec<u64> = numbers.filter_map(|word| word.parse().ok()).collect();
+    let busy = [0, 1, 2, 5, 6].map(|place| numbers.get(place).copied().unwrap_or(0));
+    busy.into_iter().fold(0, u64::saturating_add)
 }
 
 /// See the module's head. When it is dropped, all VMs are gone.
@@ -355,6 +367,12 @@ impl Host for RealHost {
 
     fn switches(&mut self, since_ns: Nanos) -> Result<Vec<SwitchRecord>, HostError> {
         Ok(self.handle.switches(since_ns)?)
+    }
+
+    fn busy_ns(&mut self) -> Result<Nanos, HostError> {
+        let text = fs::read_to_string("/proc/stat");
+        let text = text.map_err(HostError::system("read /proc/stat"))?;
+        Ok(busy_ticks(&text).saturating_mul(TICK_NS))
     }
 
     fn wait(&mut self, time: Duration) -> Result<(), HostError> {

@@ -21,7 +21,6 @@ pub mod host;
 pub mod interrupt;
 pub mod machine;
 pub mod metric;
-pub mod recording;
 pub mod replay;
 pub mod report;
 pub mod results;

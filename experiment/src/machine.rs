@@ -40,7 +40,7 @@ impl Machine {
             let path = format!("/boot/config-{kernel}");
             fs::read_to_string(path).ok()
         });
-        let kvm = serde_json::to_value(&report.kvm.kind);
+        let kvm = serde_json::to_value(report.kvm.kind);
         Self {
             cpu: report.cpus.model,
             cpus: report.cpus.online,

@@ -12,7 +12,11 @@ use muster_scheduler::sim::svg::Drawing;
 use muster_scheduler::sim::table::Table;
 use thiserror::Error;
 
+use crate::figures::figure;
 use crate::results::Results;
+
+/// With more of the CPUs' time, other programs are mentioned.
+const FOREIGN_MAX: f64 = 2.0;
 
 /// A file of a report: its name within the report's directory, and all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,11 +80,18 @@ fn facts(results: &Results) -> String {
         1 => "1 round discarded and repeated".to_owned(),
         count => format!("{count} rounds discarded and repeated"),
     };
+    let foreign = results.foreign_percent();
+    let others = if foreign > FOREIGN_MAX {
+        let foreign = figure(foreign);
+        format!("; other programs took {foreign} % of all CPUs meanwhile, so compare with care")
+    } else {
+        String::new()
+    };
     let experiment = &results.experiment;
     let time = muster_scheduler::registry::format_duration;
     format!(
         "{}: {} repetitions in random order (seed {}), rounds of {} after {}; {discarded} for more than \
-         {} % steal",
+         {} % steal{others}",
         experiment.name,
         results.options.repetitions,
         results.options.seed,
@@ -105,7 +116,7 @@ fn sections(results: &Results) -> Vec<(String, Table)> {
     if !results.verdicts.is_empty() {
         sections.push(("Goals".to_owned(), tables::goals(results)));
     }
-    let heading = "What scheduling cost".to_owned();
+    let heading = "What scheduling cost, and what disturbed it".to_owned();
     sections.push((heading, tables::manager(results)));
     if let Some(reference) = &results.replay.reference {
         let heading =

@@ -44,6 +44,11 @@ pub struct RowResult {
     pub discarded: usize,
     /// One per metric.
     pub values: Vec<Option<Summary>>,
+    /// CPU time of programs that are not part of the experiment, in percent of all CPUs, in the
+    /// middle of all rounds.
+    pub foreign_percent: f64,
+    /// The same of what is below the host.
+    pub steal_percent: f64,
     /// What the node manager did, in the middle of all rounds.
     pub manager: ManagerResult,
 }
@@ -114,6 +119,13 @@ impl Results {
         ratio_of(&self.rows, metric, row, over)
     }
 
+    /// What other programs took, in the middle of all rounds that count.
+    pub fn foreign_percent(&self) -> f64 {
+        let rounds = self.rounds.iter().filter(|round| round.counts);
+        let summary = Summary::of(rounds.map(|round| round.foreign_percent));
+        summary.map_or(0.0, |summary| summary.median)
+    }
+
     /// How many rounds were discarded.
     pub fn discarded(&self) -> usize {
         self.rows.iter().map(|row| row.discarded).sum()
@@ -164,6 +176,8 @@ fn row_result(label: &str, metrics: usize, rounds: &[Round]) -> RowResult {
         rounds: counting.len(),
         discarded: of_row.len() - counting.len(),
         values: values.collect(),
+        foreign_percent: median(|round| round.foreign_percent),
+        steal_percent: median(|round| round.steal_percent),
         manager,
     }
 }

@@ -18,6 +18,8 @@ pub struct Round {
     pub length_ns: Nanos,
     /// How much of the host's CPU time was taken by what is below it, in percent.
     pub steal_percent: f64,
+    /// How much of it was used by programs that are not part of the experiment, in percent.
+    pub foreign_percent: f64,
     /// Whether it counts: it was not repeated for its steal.
     pub counts: bool,
     /// The metrics, in the experiment's order; `None` where there is nothing to tell.
@@ -105,6 +107,18 @@ pub struct Facts {
     pub vms: Vec<VmRound>,
     /// See [`Round`].
     pub manager: ManagerRound,
+}
+
+impl Facts {
+    /// What is left of the time that everybody on the host used, in percent of all CPUs.
+    pub fn foreign_percent(&self, busy_ns: Nanos, cpus: usize) -> f64 {
+        let vcpus = self.vms.iter().flat_map(|vm| &vm.vcpus);
+        let own_ns: f64 = vcpus.map(|vcpu| vcpu.run_ns as f64).sum();
+        let length_ns = self.length_ns as f64;
+        let manager_ns = self.manager.cpu_percent / 100.0 * length_ns;
+        let foreign_ns = (busy_ns as f64 - own_ns - manager_ns).max(0.0);
+        100.0 * foreign_ns / (length_ns * cpus.max(1) as f64)
+    }
 }
 
 /// What happened between two snapshots to these VMs.

@@ -38,6 +38,8 @@ pub trait Host {
     fn snapshot(&mut self) -> Result<Snapshot, HostError>;
     /// What was switched since a time.
     fn switches(&mut self, since_ns: Nanos) -> Result<Vec<SwitchRecord>, HostError>;
+    /// CPU time that everybody on the host has used so far.
+    fn busy_ns(&mut self) -> Result<Nanos, HostError>;
     /// Lets time pass. An error if a VM ends meanwhile, or if a signal asks to stop.
     fn wait(&mut self, time: Duration) -> Result<(), HostError>;
 }
@@ -89,8 +91,8 @@ pub struct Measured {
 pub struct Picture {
     /// When the round began.
     pub from_ns: Nanos,
-    /// When it ended.
-    pub to_ns: Nanos,
+    /// How it was when it ended.
+    pub end: Snapshot,
     /// What was switched, from somewhat before on.
     pub switches: Vec<SwitchRecord>,
 }
@@ -198,11 +200,14 @@ impl Session<'_> {
         self.host.set_schedule(&first)?;
         self.pass(row, experiment.settle_ns, &mut Vec::new())?;
         let mut samples = vec![self.host.snapshot()?];
+        let busy_before_ns = self.host.busy_ns()?;
         self.pass(row, experiment.round_ns, &mut samples)?;
         let after = self.host.snapshot()?;
         let facts = round::between(&samples[0], &after, &self.names)?;
-        let (from_ns, to_ns) = (samples[0].at_ns, after.at_ns);
-        samples.push(after);
+        let busy_ns = self.host.busy_ns()?.saturating_sub(busy_before_ns);
+        let from_ns = samples[0].at_ns;
+        samples.push(after.clone());
+        let cpus = after.cpus.len();
         let counts = facts.steal_percent <= self.options.steal_limit_percent;
         if counts && self.measured.pictures[row].is_none() {
             let since_ns = from_ns.saturating_sub(experiment.settle_ns);
@@ -210,7 +215,7 @@ impl Session<'_> {
             if !switches.is_empty() && matches!(first, Schedule::Policy(_)) {
                 self.measured.pictures[row] = Some(Picture {
                     from_ns,
-                    to_ns,
+                    end: after,
                     switches,
                 });
             }
@@ -227,6 +232,7 @@ impl Session<'_> {
             start_ns: from_ns,
             length_ns: facts.length_ns,
             steal_percent: facts.steal_percent,
+            foreign_percent: facts.foreign_percent(busy_ns, cpus),
             counts,
             values: values.collect(),
             vms: facts.vms,

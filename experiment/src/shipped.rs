@@ -20,7 +20,28 @@ macro_rules! experiments {
 }
 
 /// All of them, by name.
-pub const SHIPPED: &[Shipped] = experiments!["barrier-100us",];
+pub const SHIPPED: &[Shipped] = experiments![
+    "barrier-100us",
+    "barrier-10ms",
+    "barrier-10us",
+    "barrier-1ms",
+    "barrier-halt",
+    "caches",
+    "fair-halting",
+    "fair-weights",
+    "fair-widths",
+    "harmless",
+    "locks-queue",
+    "locks-tas",
+    "locks-ticket",
+    "out-of-phase",
+    "ping-pong",
+    "process-control",
+    "request-reply",
+    "skew",
+    "swap",
+    "timer-beside-hogs",
+];
 
 /// The experiment of this name.
 pub fn find(name: &str) -> Option<&'static Shipped> {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::text_file::first_sentence;
 use crate::{Command, parse};
 
 fn args(line: &[&str]) -> Result<SchedArgs, String> {

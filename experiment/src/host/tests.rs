@@ -41,3 +41,10 @@ fn what_a_vm_said_is_shown_in_one_line_up_to_its_end() {
     assert!(text.ends_with("; last[0m; words"), "{text}");
     assert!(text.len() < STDERR_SHOWN + 10 && !text.contains('\n'));
 }
+
+#[test]
+fn programs_time_is_what_is_neither_idle_nor_stolen() {
+    let stat = "cpu  100 20 3 4000 500 6 7 800 90 10\ncpu0 1 1 1 1\n";
+    assert_eq!(busy_ticks(stat), 136);
+    assert_eq!(busy_ticks(""), 0);
+}

@@ -9,7 +9,7 @@ use super::{NamedDrawing, facts, sections};
 use crate::results::Results;
 
 /// What the columns mean, for readers who see the page only.
-const GLOSSARY: [(&str, &str); 7] = [
+const GLOSSARY: [(&str, &str); 8] = [
     (
         "host, host:pin, host:slice",
         "the host's own scheduler: as it is; with each vCPU on a CPU of its own choice, siblings apart; \
@@ -27,6 +27,10 @@ const GLOSSARY: [(&str, &str); 7] = [
     (
         "switch",
         "from the time for which a switch was planned until the next vCPU may enter its guest",
+    ),
+    (
+        "others, steal",
+        "CPU time that other programs on the host took, and what is below the host, of all CPUs",
     ),
     (
         "row skew",

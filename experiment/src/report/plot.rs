@@ -114,7 +114,7 @@ fn plot(results: &Results, metric: usize, title: &str) -> Option<Drawing> {
     };
     let all: Vec<f64> = rows.iter().flat_map(values).collect();
     let names = rows.iter().map(|row| text_width(&row.label, 13));
-    let left = names.max().unwrap_or(0).min(420) + 24;
+    let left = names.max().unwrap_or(0).min(420) + 36;
     let axis = Axis::new(&all, f64::from(left), f64::from(WIDTH - left - RIGHT))?;
     let bottom = TOP + PITCH * rows.len() as u32;
     let height = bottom + 34;

@@ -72,7 +72,7 @@ pub(super) fn goals(results: &Results) -> Table {
     table
 }
 
-/// What the node manager did and cost.
+/// What the node manager did and cost, and what disturbed it.
 pub(super) fn manager(results: &Results) -> Table {
     let mut table = Table::new([
         "schedule",
@@ -84,6 +84,8 @@ pub(super) fn manager(results: &Results) -> Table {
         "row skew p99 us",
         "late stops",
         "illegal plans",
+        "others %",
+        "steal %",
     ]);
     for row in &results.rows {
         let manager = &row.manager;
@@ -102,6 +104,8 @@ pub(super) fn manager(results: &Results) -> Table {
             time(manager.row_skew_p99_us),
             manager.late_stops.to_string(),
             manager.illegal_plans.to_string(),
+            figure(row.foreign_percent),
+            figure(row.steal_percent),
         ]);
     }
     table

@@ -2,6 +2,7 @@ use muster_node::snapshot::SwitchRecord;
 
 use super::*;
 use crate::results::tests::example;
+use crate::round::tests::snapshot;
 use crate::run::Picture;
 
 /// The same with switches of the gang.
@@ -16,7 +17,7 @@ fn example_with_lanes() -> Results {
     };
     results.pictures[1] = Some(Picture {
         from_ns: 0,
-        to_ns: 1_000_000_000,
+        end: snapshot(1_000_000_000, &[("A", 2)]),
         switches: (0..10).map(switch).collect(),
     });
     results

@@ -50,6 +50,7 @@ pub fn round(row: &str, repetition: u32, value: f64, counts: bool) -> Round {
         start_ns: 1_000_000_000 * u64::from(repetition),
         length_ns: 1_000_000_000,
         steal_percent: if counts { 0.0 } else { 9.0 },
+        foreign_percent: 7.5,
         counts,
         values: vec![Some(value), None],
         vms: vec![VmRound {

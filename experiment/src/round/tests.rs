@@ -79,6 +79,18 @@ fn a_round_is_what_has_grown() {
 }
 
 #[test]
+fn what_nobody_of_the_experiment_used_was_used_by_others() {
+    let before = snapshot(0, &[("A", 2)]);
+    let mut after = snapshot(1000, &[("A", 2)]);
+    after.vms[0].vcpus[1].run_ns = 900;
+    after.manager.cpu_ns = 100;
+    let facts = between(&before, &after, &names(&["A"])).unwrap();
+    assert_eq!(facts.foreign_percent(1500, 2), 25.0);
+    // Clocks that do not quite agree.
+    assert_eq!(facts.foreign_percent(999, 2), 0.0);
+}
+
+#[test]
 fn a_guest_that_counts_backwards_gets_nothing_for_it() {
     let mut before = snapshot(0, &[("A", 1)]);
     let mut after = snapshot(1000, &[("A", 1)]);

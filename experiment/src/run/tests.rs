@@ -69,6 +69,10 @@ impl Host for Model {
         }])
     }
 
+    fn busy_ns(&mut self) -> Result<Nanos, HostError> {
+        Ok(self.now / 2)
+    }
+
     fn wait(&mut self, time: Duration) -> Result<(), HostError> {
         if self.fails {
             return Err(HostError::Interrupted);
@@ -139,6 +143,8 @@ fn a_round_holds_what_happened_in_it_and_not_before() {
             round.row
         );
         assert!(round.counts);
+        // Half of one of two CPUs.
+        assert_eq!(round.foreign_percent, 25.0);
     }
 }
 

@@ -36,7 +36,10 @@ pub fn run(bytes: &[u8]) {
         assert!(goal.bound.value().is_finite(), "{goal:?}");
     }
     for row in rows {
-        assert_eq!(experiment.row(&row.label).map(|found| &rows[found].label), Some(&row.label));
+        assert_eq!(
+            experiment.row(&row.label).map(|found| &rows[found].label),
+            Some(&row.label)
+        );
     }
 }
 
