@@ -10,7 +10,7 @@ fn mistakes_are_told_with_what_is_allowed() {
     assert!(error("").starts_with("unknown policy \"\""));
     assert_eq!(
         error("pinned:quanta=1ms"),
-        "policy pinned: unknown parameter \"quanta\": it has quantum, vary"
+        "policy pinned: unknown parameter \"quanta\": it has quantum, vary, antiphase"
     );
     assert_eq!(
         error("pinned:quantum=0ms"),
