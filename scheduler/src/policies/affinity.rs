@@ -9,7 +9,8 @@
 //! the nearest crowded CPU, which is at home here from then on. That alone is not fair between CPUs:
 //! when a slice ends, a CPU also fetches whoever is owed more than `slack` of CPU time. Who is due
 //! nearly a whole CPU can't wait even for one turn of another: if it would be fetched at once, it stays,
-//! and it is the other that goes where less is owed.
+//! and it is the other that goes where less is owed. Who is due more than its CPU can't save it up
+//! for the time when VMs come or go: it is owed little whenever it has not had to wait.
 //! `balance` moves nobody so: from time to time it sees to it that siblings have different CPUs, and
 //! that the most loaded CPU sheds a vCPU if it has a quarter more than another (`rebalance`).
 //!
@@ -116,9 +117,26 @@ impl Affinity {
     fn wait_at(&mut self, cpu: CpuId, vcpu: VcpuId, credit_ns: Nanos, view: &View) {
         let credit = self.meter.cost(credit_ns, vcpu, view);
         let debt = self.meter.cost(self.lag_ns, vcpu, view);
+        self.wind(cpu);
         self.queues.tune(vcpu, cpu, credit, debt);
         self.homes.move_to(vcpu, cpu, view);
         self.push(cpu, vcpu, view);
+    }
+
+    /// A vCPU that does not wait is owed at most so much CPU time. Where nobody is taken from another CPU,
+    /// each CPU goes at its own pace.
+    fn settle(&mut self, vcpu: VcpuId, credit_ns: Nanos, view: &View) {
+        if self.steals() {
+            let credit = self.meter.cost(credit_ns, vcpu, view);
+            self.queues.settle(vcpu, credit);
+        }
+    }
+
+    /// The clock of a CPU that idles has stood still.
+    fn wind(&mut self, cpu: CpuId) {
+        if self.steals() && self.seats.is_idle(cpu) {
+            self.queues.catch_up(cpu);
+        }
     }
 
     /// A vCPU has become ready: it waits at home, unless another CPU idles meanwhile.
@@ -190,6 +208,7 @@ impl Affinity {
         self.homes.settle_vm(vm, view);
         for vcpu in view.vm(vm).vcpus() {
             self.queues.enter(vcpu, self.homes.of(vcpu), view);
+            self.settle(vcpu, 0, view);
         }
         for vcpu in view.vm(vm).vcpus() {
             if view.vcpu(vcpu).runnable() {
@@ -254,6 +273,8 @@ impl Affinity {
                 || may_run(view, worker, cpu) && self.make_way(next, worker, self.lag_ns, view)
         });
         if stays {
+            self.queues.remove(worker);
+            self.settle(worker, self.lag_ns, view);
             self.take(cpu, worker, view);
             plan.extend(cpu, now + self.quantum_ns);
             return;
@@ -326,6 +347,7 @@ impl Policy for Affinity {
                 let homeless = self.homeless.clone();
                 self.place_again(now, homeless.into_iter(), view, plan);
                 if self.seats.is_idle(cpu) {
+                    self.wind(cpu);
                     self.dispatch(now, cpu, view, plan);
                 }
             }

@@ -29,6 +29,8 @@ pub(super) struct FairQueues {
     queues: Vec<BTreeSet<(VirtualTime, VcpuId)>>,
     /// All of them together, by the end of their patience.
     everybody: BTreeSet<(VirtualTime, VcpuId)>,
+    /// All of them together, by virtual time.
+    waiting: BTreeSet<(VirtualTime, VcpuId)>,
     /// CPUs by the length of their queue, where somebody waits.
     by_length: BTreeMap<usize, CpuSet>,
     /// Per CPU.
@@ -46,6 +48,7 @@ impl FairQueues {
         Self {
             queues: vec![BTreeSet::new(); topology.cpu_count()],
             everybody: BTreeSet::new(),
+            waiting: BTreeSet::new(),
             by_length: BTreeMap::new(),
             clocks: vec![0; topology.cpu_count()],
             by_clock: topology.cpus().iter().map(|cpu| (0, cpu)).collect(),
@@ -61,6 +64,28 @@ impl FairQueues {
             self.place.resize(view.vcpu_ids(), None);
         }
         self.times[vcpu.index()] = home.map_or(0, |home| self.clocks[home.index()]);
+    }
+
+    /// How far all have come together: the least time of those who wait, or, if nobody does, the furthest
+    /// clock.
+    fn pace(&self) -> VirtualTime {
+        let furthest = self.by_clock.last().map_or(0, |&(clock, _)| clock);
+        let first = self.waiting.first().map(|&(time, _)| time);
+        first.map_or(furthest, |first| first.min(furthest))
+    }
+
+    /// A CPU has idled while others went on: its clock catches up with them.
+    pub(super) fn catch_up(&mut self, cpu: CpuId) {
+        let clock = self.clocks[cpu.index()].max(self.pace());
+        self.set_clock(cpu, clock);
+    }
+
+    /// A vCPU that does not wait, and has not had to, is owed at most `credit`: what it did not want, or
+    /// could not use, is not saved up.
+    pub(super) fn settle(&mut self, vcpu: VcpuId, credit: u64) {
+        let earliest = self.pace().saturating_sub(credit.into());
+        let time = &mut self.times[vcpu.index()];
+        *time = (*time).max(earliest);
     }
 
     pub(super) fn time(&self, vcpu: VcpuId) -> VirtualTime {
@@ -93,6 +118,7 @@ impl FairQueues {
         queue.insert((time, vcpu));
         let length = queue.len();
         self.everybody.insert((end, vcpu));
+        self.waiting.insert((time, vcpu));
         self.place[vcpu.index()] = Some((cpu, end));
         self.note_length(cpu, length - 1, length);
     }
@@ -106,6 +132,7 @@ impl FairQueues {
             queue.remove(&(time, vcpu));
             let length = queue.len();
             self.everybody.remove(&(end, vcpu));
+            self.waiting.remove(&(time, vcpu));
             self.note_length(cpu, length + 1, length);
         }
         place.is_some()
@@ -125,7 +152,10 @@ impl FairQueues {
 
     /// A CPU begins to serve a vCPU.
     pub(super) fn serve(&mut self, cpu: CpuId, vcpu: VcpuId) {
-        let time = self.time(vcpu);
+        self.set_clock(cpu, self.time(vcpu));
+    }
+
+    fn set_clock(&mut self, cpu: CpuId, time: VirtualTime) {
         let before = std::mem::replace(&mut self.clocks[cpu.index()], time);
         self.by_clock.remove(&(before, cpu));
         self.by_clock.insert((time, cpu));

@@ -59,8 +59,14 @@ pub fn case(seed: u64) -> Case {
         Mood::Calm => fair_policy(draw, host),
         Mood::Mixed | Mood::Faulty => policies::any(draw),
     };
+    // Until when VMs come and go on a calm host.
+    let unsettled = if draw.chance(40) {
+        draw.scale(MS, 6 * SECOND)
+    } else {
+        0
+    };
     let duration = match mood {
-        Mood::Calm => calm_duration(draw, host, &policy),
+        Mood::Calm => unsettled + calm_duration(draw, host, &policy),
         Mood::Mixed | Mood::Faulty => {
             let longest = (2 * SECOND / host.cpus).min(400 * MS);
             draw.between(20 * MS, longest.max(21 * MS))
@@ -83,7 +89,7 @@ pub fn case(seed: u64) -> Case {
     );
     costs(draw, out);
     match mood {
-        Mood::Calm => vms::busy(draw, host, out),
+        Mood::Calm => vms::busy(draw, host, unsettled, out),
         Mood::Mixed | Mood::Faulty => vms::any(draw, host, duration, out),
     }
     if mood == Mood::Faulty {

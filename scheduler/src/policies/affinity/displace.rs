@@ -61,6 +61,7 @@ impl Affinity {
     pub(super) fn find_refuge(&mut self, now: Nanos, vcpu: VcpuId, view: &View, plan: &mut Plan) {
         let waits = self.steals() && self.seats.of(vcpu).is_none() && view.vcpu(vcpu).runnable();
         if waits && let Some(idle) = self.seats.nearest_idle(vcpu, view) {
+            self.wind(idle);
             self.dispatch(now, idle, view, plan);
         }
     }

@@ -71,6 +71,39 @@ fn who_is_due_a_whole_cpu_is_not_made_to_wait_for_others() {
 }
 
 #[test]
+fn what_could_not_be_used_is_not_saved_up() {
+    let mut host = Host::new(2, "affinity");
+    // It is due more than the CPU that it has.
+    let alone = host.arrive_as(weighted(1, 200));
+    let wide = host.arrive_as(weighted(2, 100));
+    host.run_until(5 * SECOND);
+    let late = host.arrive_as(weighted(1, 200));
+    let times = |host: &Host| [alone, wide, late].map(|vm| host.running_ns(vm));
+    let before = times(&host);
+    host.run_until(15 * SECOND);
+    for ((after, before), due) in times(&host).iter().zip(before).zip([8, 4, 8]) {
+        let (got, due) = (after - before, due * SECOND);
+        assert!(got.abs_diff(due) <= due / 50, "{got} instead of {due}");
+    }
+}
+
+#[test]
+fn who_comes_to_a_cpu_that_has_idled_is_not_owed_for_that() {
+    let mut host = Host::new(3, "affinity");
+    let early = [host.arrive(1), host.arrive(1)];
+    host.run_until(5 * SECOND);
+    let late = [host.arrive(1), host.arrive(1)];
+    let vms = [early, late].concat();
+    let before: Vec<_> = vms.iter().map(|&vm| host.running_ns(vm)).collect();
+    host.run_until(15 * SECOND);
+    for (vm, before) in vms.iter().zip(before) {
+        let got = host.running_ns(*vm) - before;
+        let right = 7350 * MS..=7650 * MS;
+        assert!(right.contains(&got), "{vm}: {got}");
+    }
+}
+
+#[test]
 fn an_idle_cpu_takes_work_only_where_it_may() {
     let mut host = Host::new(3, "affinity");
     let (one, two) = (host.arrive_as(tied(2, 0)), host.arrive_as(tied(1, 1)));

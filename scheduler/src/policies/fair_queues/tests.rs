@@ -109,3 +109,31 @@ fn the_furthest_clock_is_found_among_the_cpus_that_are_asked_for() {
     assert_eq!(among(60, &[0, 1]), None);
     assert_eq!(among(90, &[1, 2, 3]), None);
 }
+
+#[test]
+fn who_did_not_wait_is_owed_little_beside_those_who_do() {
+    let host = host();
+    let view = host.engine.view();
+    let mut queues = FairQueues::new(view.topology());
+    for (vcpu, cost) in [(1, 50), (2, 90), (3, 0)] {
+        queues.enter(VcpuId(vcpu), None, view);
+        queues.charge(VcpuId(vcpu), cost);
+    }
+    queues.serve(CpuId(2), VcpuId(2));
+    // Nobody waits: the furthest clock counts.
+    queues.settle(VcpuId(3), 60);
+    assert_eq!(queues.time(VcpuId(3)), 30);
+    queues.push(CpuId(1), VcpuId(1), 1000);
+    queues.settle(VcpuId(3), 30);
+    assert_eq!(queues.time(VcpuId(3)), 30);
+    queues.settle(VcpuId(3), 10);
+    assert_eq!(queues.time(VcpuId(3)), 40);
+    // A CPU that has idled goes on from where the others are.
+    queues.catch_up(CpuId(3));
+    queues.tune(VcpuId(3), CpuId(3), 0, 0);
+    assert_eq!(queues.time(VcpuId(3)), 50);
+    // One that is further stays so.
+    queues.catch_up(CpuId(2));
+    queues.tune(VcpuId(3), CpuId(2), 0, 0);
+    assert_eq!(queues.time(VcpuId(3)), 90);
+}

@@ -12,8 +12,8 @@ pub fn name(group: usize) -> String {
     format!("g{group:02}")
 }
 
-/// VMs that always want to run, anywhere, with weights.
-pub fn busy(draw: &mut Draw, host: Host, out: &mut String) {
+/// VMs that always want to run, anywhere, with weights. Some come or go before `unsettled` is over.
+pub fn busy(draw: &mut Draw, host: Host, unsettled: Nanos, out: &mut String) {
     let widest = if draw.chance(20) {
         host.cpus * 2
     } else {
@@ -24,6 +24,10 @@ pub fn busy(draw: &mut Draw, host: Host, out: &mut String) {
         start(out, group, vcpus);
         let weight = draw.pick(&[&100, &100, &100, &200, &300, &400]);
         let _ = writeln!(out, "weight = {weight}");
+        if unsettled > 0 && draw.chance(40) {
+            let end = draw.pick(&["arrive", "arrive", "leave"]);
+            let _ = writeln!(out, "{end} = \"{}ns\"", draw.between(1, unsettled));
+        }
         let _ = writeln!(out, "workload = {{ kind = \"compute\" }}");
     }
     if draw.chance(30) {
