@@ -26,6 +26,10 @@ use crate::workload::Work;
 /// Draws of the random numbers.
 const SEEDS: [u64; 3] = [1, 2, 3];
 
+/// With fewer exchanges in a second each waits for turns, and one that is simulated is one. With more, one
+/// stands for several that are shorter.
+const TURN_BOUND: f64 = 100.0;
+
 /// The simulator's part of a report.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Replay {
@@ -292,7 +296,12 @@ fn compare(
             let Some((measured, simulated)) = pair(row) else {
                 continue;
             };
-            let simulated = simulated * unit;
+            let waits_for_turns = simulated < TURN_BOUND && counts_exchanges(experiment, spec);
+            let simulated = if waits_for_turns {
+                simulated
+            } else {
+                simulated * unit
+            };
             let error = (measured > 0.0).then(|| 100.0 * (simulated / measured - 1.0));
             comparisons.push(Comparison {
                 metric: spec.name.clone(),
@@ -305,6 +314,15 @@ fn compare(
         }
     }
     comparisons
+}
+
+/// Whether a metric is about requests and replies.
+fn counts_exchanges(experiment: &Experiment, metric: &Metric) -> bool {
+    let mut guests = metric.vms.iter().map(|&vm| &experiment.vms[vm].guest);
+    guests.any(|guest| match guest {
+        Guest::Bench(workload) => matches!(workload.work, Work::RequestReply { .. }),
+        Guest::Kernel { .. } => false,
+    })
 }
 
 #[cfg(test)]
