@@ -25,8 +25,8 @@ const SLOTS_DRAWN: Nanos = 12;
 const DRAWN_NS: Nanos = 100 * MS;
 
 const AFTER_HELP: &str = "\
-Runs the scenario once under the baseline and once under each policy, with the same random draws, and
-prints how the policies compare. What is in a scenario file, and how to read what comes out:
+Runs the scenario once under the baseline and once under each policy, with the same random draws,
+and prints how the policies compare. What is in a scenario file, and how to read what comes out:
 docs/simulator.md. What there is for --policy: muster sched policies.
 
 Examples:

@@ -3,6 +3,8 @@
 //! Colours are those of Okabe and Ito, which people with any colour vision tell apart; labels in
 //! print carry the same message without any.
 
+use std::collections::BTreeMap;
+
 use super::record::{Recording, VcpuRef};
 
 /// Blue, orange, green, vermilion, sky, purple, yellow, wine.
@@ -27,16 +29,20 @@ pub struct Palette {
 }
 
 impl Palette {
-    /// VMs whose names are short keep them; others get letters that no VM is called by, in order of
-    /// arrival.
+    /// VMs whose names are short and their own keep them; others get letters that no VM is called by,
+    /// in order of arrival.
     pub fn new(recording: &Recording) -> Self {
         let is_short = |name: &str| {
             (1..=2).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphabetic())
         };
-        let is_taken = |label: &String| recording.vms.iter().any(|vm| vm.name == *label);
-        let mut free = (0..).map(letters).filter(|label| !is_taken(label));
+        let mut bearers: BTreeMap<&str, usize> = BTreeMap::new();
+        for vm in &recording.vms {
+            *bearers.entry(&vm.name).or_default() += 1;
+        }
+        let is_free = |label: &String| !bearers.contains_key(label.as_str());
+        let mut free = (0..).map(letters).filter(is_free);
         let label = |name: &String| {
-            if is_short(name) {
+            if is_short(name) && bearers[name.as_str()] == 1 {
                 Some(name.clone())
             } else {
                 free.next()
@@ -117,6 +123,17 @@ mod tests {
         let palette = Palette::new(&recording);
         let labels = [0, 1, 2, 3].map(|vm| palette.vm(vm));
         assert_eq!(labels, ["B", "A", "D", "C"]);
+    }
+
+    #[test]
+    fn namesakes_can_be_told_apart() {
+        let mut recording = example::recording("linux", 2, 10);
+        recording.vms = ["vm", "x", "vm"]
+            .map(|name| example::vm(name, 1, 10))
+            .into();
+        let palette = Palette::new(&recording);
+        let labels = [0, 1, 2].map(|vm| palette.vm(vm));
+        assert_eq!(labels, ["A", "x", "B"]);
     }
 
     #[test]

@@ -210,14 +210,16 @@ impl Layout<'_> {
         }
     }
 
-    /// Writes each vCPU's name into its turns, where there is room.
+    /// Writes each vCPU's name into its turns, where there is room. A turn of its own is another than
+    /// one in a hole before it.
     fn names(&self, cells: &[Cell], out: &mut String) {
         if self.lane < 12 {
             return;
         }
         let is_turn = |cell: &Cell| {
             let switches = matches!(cell.look.activity, Activity::Switch | Activity::Stolen);
-            cell.look.vcpu.filter(|_| !switches)
+            let turn = cell.look.vcpu.map(|vcpu| (vcpu, cell.look.fills));
+            turn.filter(|_| !switches)
         };
         let size = if self.lane < 20 { 10 } else { 13 };
         let mut rest = cells;
@@ -232,7 +234,9 @@ impl Layout<'_> {
                 (last, behind) = (next, tail);
             }
             rest = behind;
-            let Some(vcpu) = is_turn(first) else { continue };
+            let Some((vcpu, _)) = is_turn(first) else {
+                continue;
+            };
             let name = self.palette.vcpu(vcpu);
             let (start, end) = (self.x(first.start_ns), self.x(last.end_ns));
             let width = text_width(&name, size);

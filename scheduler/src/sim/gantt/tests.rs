@@ -258,3 +258,15 @@ fn of_many_vms_those_that_can_be_seen_are_named() {
         text.contains("X = vm-23<") && !text.contains("more VMs") && !text.contains("come again")
     );
 }
+
+#[test]
+fn who_fills_a_hole_is_named_there_and_in_its_own_slot() {
+    let mut recording = example::gangs();
+    recording.spans.clear();
+    for times in [[20 * MS, 30 * MS], [30 * MS, 40 * MS]] {
+        example::ran(&mut recording, 5, (4, 0), Activity::Work, times);
+    }
+    assert_eq!(chart(&recording, 20, 40).matches(">E0<").count(), 1);
+    recording.spans[0].level = Some(Level::Backfill);
+    assert_eq!(chart(&recording, 20, 40).matches(">E0<").count(), 2);
+}

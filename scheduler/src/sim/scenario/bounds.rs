@@ -14,8 +14,11 @@ use crate::{Nanos, PolicySpec};
 
 use super::{Faults, Scenario, ScenarioError, VmGroup, Workload};
 
-/// How often things may happen in a run, all in all: it takes some minutes.
-pub const HAPPENINGS_MAX: u64 = 1_000_000_000;
+/// How often things may happen in a run, all in all. One takes 0.1 to 0.4 us of real time, so that a
+/// run takes about a minute at most.
+const HAPPENINGS_MAX: u64 = 200_000_000;
+/// Taking a CPU from its vCPU, and a decision of a policy, take as long as so many other things.
+const DECISION_WEIGHT: u64 = 4;
 /// The most vCPUs that VMs may bring that arrive one by one, in all of a run: their outcomes are kept.
 const ARRIVING_MAX: u128 = 1_000_000;
 /// The most policies of a scenario.
@@ -75,7 +78,7 @@ impl Scenario {
         let Some(period) = policy.shortest_period() else {
             return Ok(());
         };
-        let rate = Rate::new("", [period, 0], self.cpus());
+        let rate = Rate::new("", [period, 0], DECISION_WEIGHT * self.cpus());
         if rate.times(self.total_ns()) <= u128::from(HAPPENINGS_MAX) {
             return Ok(());
         }
@@ -102,19 +105,14 @@ impl Scenario {
         let Some(most) = most.filter(|_| often > u128::from(HAPPENINGS_MAX)) else {
             return Ok(());
         };
-        let least = u128::from(total) * u128::from(most.at_once) / u128::from(HAPPENINGS_MAX) + 1;
-        // A number that is easily read, on the safe side where several share the room.
-        let least = (10..)
-            .map(|digits| 10_u128.pow(digits - 9))
-            .find(|&power| power >= least);
-        let least = least
-            .unwrap_or(u128::from(Nanos::MAX))
-            .min(u128::from(Nanos::MAX)) as Nanos;
+        // With all as much rarer as this one has to be, there is room for all.
+        let least = (u128::from(most.period_ns) * often).div_ceil(u128::from(HAPPENINGS_MAX));
+        let least = round_up(Nanos::try_from(least).unwrap_or(Nanos::MAX));
         Err(ScenarioError::BadValue {
             field: most.field,
             value: format_duration(most.value_ns),
             expected: format!(
-                "{} or more in a run of {} on {} CPUs, or a shorter duration: else it takes hours",
+                "{} or more in a run of {} on {} CPUs, or a shorter duration: this may take many minutes",
                 format_duration(least),
                 format_duration(total),
                 self.cpus(),
@@ -125,13 +123,13 @@ impl Scenario {
     fn host_rates(&self) -> Vec<Rate> {
         let steal = self.steal.map(|steal| {
             let times = [steal.every_ns, steal.length_ns];
-            Rate::new("host.steal.every", times, self.cpus())
+            Rate::new("host.steal.every", times, DECISION_WEIGHT * self.cpus())
         });
         let Faults {
             offline_every_ns, ..
         } = self.faults;
-        let outages =
-            offline_every_ns.map(|every| Rate::new("faults.offline-every", [every, 0], 1));
+        let outages = offline_every_ns
+            .map(|every| Rate::new("faults.offline-every", [every, 0], DECISION_WEIGHT));
         steal.into_iter().chain(outages).collect()
     }
 
@@ -250,6 +248,13 @@ impl Scenario {
             ),
         })
     }
+}
+
+/// The next number that is easily read: 1, 2, 5, 10, ...
+fn round_up(time: Nanos) -> Nanos {
+    let powers = (0..20).map(|digits| 10_u64.pow(digits));
+    let mut easy = powers.flat_map(|power| [1, 2, 5].map(|digit| power.saturating_mul(digit)));
+    easy.find(|&easy| easy >= time).unwrap_or(time)
 }
 
 /// How long filling a MiB of cache takes.

@@ -13,11 +13,11 @@ fn what_would_not_end_is_refused_with_what_would() {
     let cases = [
         (
             vm("[host.steal]\nevery = \"1ns\"\nlength = \"1ns\"").replace("host.topology", "#"),
-            "host.steal.every = 1ns: expected 10ns or more",
+            "host.steal.every = 1ns: expected 50ns or more",
         ),
         (
             vm("workload = { kind = \"compute\", grain = \"1ns\" }"),
-            "vm[0].workload.grain = 1ns: expected 10ns or more in a run of 1s on 4 CPUs, or a shorter duration",
+            "vm[0].workload.grain = 1ns: expected 20ns or more in a run of 1s on 4 CPUs, or a shorter duration",
         ),
         (
             vm("workload = { kind = \"barrier\", grain = \"3ns\" }"),
@@ -53,14 +53,14 @@ fn what_would_not_end_is_refused_with_what_would() {
         ),
         (
             vm("[faults]\noffline-every = \"1ns\"").replace("[[vm]]", "duration = \"2s\"\n[[vm]]"),
-            "faults.offline-every = 1ns: expected 10ns or more",
+            "faults.offline-every = 1ns: expected 50ns or more",
         ),
         (
             format!(
                 "duration = \"100000s\"\n{}",
                 vm("workload = { kind = \"compute\", grain = \"10us\" }")
             ),
-            "vm[0].workload.grain = 10us: expected 1ms or more in a run of 100000s",
+            "vm[0].workload.grain = 10us: expected 2ms or more in a run of 100000s",
         ),
         (
             vm("arrivals = { every = \"1us\" }\nwork = \"1us\""),
@@ -105,8 +105,27 @@ fn what_is_advised_is_taken() {
             "workload = {{ kind = \"compute\", grain = \"{grain}\" }}"
         ))
     };
-    assert!(parse(&text("3ns")).is_err());
-    parse(&text("10ns")).unwrap();
+    assert!(parse(&text("19ns")).is_err());
+    parse(&text("20ns")).unwrap();
+    // Of several that share the room, each is told to leave some to the others.
+    let both = |grain| {
+        let one = format!("{}\n", text("1ns"));
+        let other = text(grain).replace("host.topology = \"4\"\n", "");
+        one.replace("1ns", grain) + &other
+    };
+    let advised = parse(&both("20ns")).unwrap_err();
+    assert!(advised.contains("expected 50ns or more"), "{advised}");
+    parse(&both("50ns")).unwrap();
+    // A decision of a policy counts more than what a guest does.
+    let lasting = |seconds| {
+        let policies = "policies = [\"pinned:quantum=10us\"]";
+        parse(&format!(
+            "duration = \"{seconds}s\"\n{policies}\n{}",
+            vm("")
+        ))
+    };
+    lasting(124).unwrap();
+    assert!(lasting(126).is_err());
     // What takes no CPU time is limited by what does.
     parse(&vm("workload = { kind = \"timer\", period = \"1ns\" }")).unwrap();
     parse(&vm(
