@@ -21,7 +21,7 @@ use thiserror::Error;
 use crate::host::HostError;
 use crate::metric;
 use crate::round::{self, Round, RoundError};
-use crate::spec::{Experiment, RowKind};
+use crate::spec::{Experiment, Measure, RowKind};
 
 /// How often a round is tried while steal is over the limit.
 pub const TRIES: u32 = 5;
@@ -225,7 +225,12 @@ impl Session<'_> {
             _ => true,
         };
         let metrics = experiment.metrics.iter();
-        let values = metrics.map(|metric| metric::value(metric, &facts, &samples, active));
+        let values = metrics.map(|metric| {
+            // Whom the host's own scheduler stops, nobody sees.
+            let is_seen = matches!(first, Schedule::Policy(_))
+                || metric.measure != Measure::HolderPreemptions;
+            metric::value(metric, &facts, &samples, active).filter(|_| is_seen)
+        });
         Ok(Round {
             row: experiment.rows[row].label.clone(),
             repetition,

@@ -22,6 +22,8 @@ workload = "hog"
 name = "B"
 workload = "hog"
 [[metric]]
+[[metric]]
+kind = "holder-preemptions"
 "#;
 
 /// VMs that do a million operations in a second of a gang, half of it otherwise.
@@ -143,6 +145,8 @@ fn a_round_holds_what_happened_in_it_and_not_before() {
             round.row
         );
         assert!(round.counts);
+        let is_seen = !["host", "alone"].contains(&round.row.as_str());
+        assert_eq!(round.values[1].is_some(), is_seen, "{}", round.row);
         // Half of one of two CPUs.
         assert_eq!(round.foreign_percent, 25.0);
     }
