@@ -5,7 +5,7 @@
 //! and with the time of day; a number of one run says little.
 //!
 //! Approach: an [`Experiment`] is one readable file: VMs and what they do, the schedules to compare, what
-//! is measured, and what is expected. [`run`] starts the VMs once and exchanges the schedule under
+//! is measured, and what is expected. [`run()`] starts the VMs once and exchanges the schedule under
 //! them: every schedule once per repetition, in random order, so that all meet the same host. Rounds
 //! in which the host itself was short of CPU time are repeated. A [`Report`](report) shows all rounds,
 //! judges the goals, draws who was on which CPU, and sets what the simulator says beside what was

@@ -53,6 +53,8 @@ pub(crate) struct Order {
     /// How long who has it may stay for a lock.
     pub grace_ns: Nanos,
     pub enforcement: Enforcement,
+    /// vCPUs may have a real-time class for a moment.
+    pub may_pulse: bool,
     /// Leave whoever has the CPU as it is: the host's kernel schedules from now on.
     pub let_go: bool,
 }
@@ -288,9 +290,16 @@ fn stop(seat: &Arc<Seat>, order: &Order) -> (Option<Left>, bool) {
     let mut late = false;
     let (grace_ns, lock) = match order.enforcement {
         Enforcement::Gate => {
+            // To stop it needs the CPU, for which other programs may be waiting.
+            if order.may_pulse {
+                class(seat, PULSE);
+            }
             let want = seat.close(order.grace_ns);
             let deadline = now_ns() + order.grace_ns + STOP_TIMEOUT_NS;
             late = !seat.wait_obeyed(want, deadline);
+            if order.may_pulse {
+                class(seat, USUAL);
+            }
             let (grace_ns, lock) = seat.last_stop();
             (grace_ns.min(order.grace_ns), lock)
         }

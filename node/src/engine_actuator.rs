@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use muster_scheduler::{Actuator, Nanos, Switch, VmId};
+use muster_vmm::thread_schedule::{Class, set_class};
 
 use crate::agent::{Agent, Order};
 use crate::enforcement::Enforcement;
@@ -22,6 +23,8 @@ pub(crate) struct AgentActuator {
     pub orders: Vec<Option<Order>>,
     pub records: Records,
     pub enforcement: Enforcement,
+    /// See [`Order::may_pulse`].
+    pub may_pulse: bool,
     /// The host's kernel schedules: nothing is passed on.
     pub is_idle: bool,
 }
@@ -41,6 +44,25 @@ impl AgentActuator {
         }
     }
 
+    /// Whoever waits for interrupts most of the time runs at once when one comes, whoever has the CPU:
+    /// what it takes is little, and it is looked at again soon. Where that may not be done, and under
+    /// the host's own scheduler, nothing changes.
+    pub(crate) fn set_eager(&self, seat: &Seat, eager: bool) {
+        if !self.may_pulse || self.is_idle || self.enforcement != Enforcement::Gate {
+            return;
+        }
+        let class = if eager {
+            Class::Fifo { priority: 1 }
+        } else {
+            Class::Fair {
+                nice: 0,
+                slice_ns: 0,
+            }
+        };
+        // A thread that has ended needs no class.
+        let _ = set_class(seat.tid(), class);
+    }
+
     /// Every agent forgets whom it has.
     pub(crate) fn let_go(&mut self) {
         self.orders.fill(None);
@@ -50,6 +72,7 @@ impl AgentActuator {
                 next: None,
                 grace_ns: 0,
                 enforcement: self.enforcement,
+                may_pulse: self.may_pulse,
                 let_go: true,
             });
         }
@@ -82,6 +105,7 @@ impl Actuator for AgentActuator {
                 next,
                 grace_ns: switch.grace_ns,
                 enforcement: self.enforcement,
+                may_pulse: self.may_pulse,
                 let_go: false,
             };
             if let Some(agent) = &self.agents[cpu] {

@@ -13,6 +13,10 @@ use crate::seat::Seat;
 use crate::snapshot::{VcpuSnapshot, VmSnapshot};
 use crate::thread::KernelTimes;
 
+/// A vCPU that waits for interrupts most of the time is left to the kernel, which lets it run at once
+/// when one comes: one that runs less than this part of the time.
+const IDLE_RATIO: Nanos = 4;
+
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Guest {
@@ -32,6 +36,8 @@ pub(crate) struct GuestVcpu {
     pub seat: Arc<Seat>,
     stats: StatsReader,
     last: Option<VcpuStats>,
+    /// When it was last looked at closer, and how long it had run then.
+    last_run: Option<(Nanos, Nanos)>,
     /// How its thread was scheduled when it came.
     pub schedule: Option<ThreadSchedule>,
     /// What had been counted when it came.
@@ -45,7 +51,7 @@ pub(crate) struct GuestVcpu {
 /// What a look at a vCPU's statistics says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// It has waited for an interrupt since the last look.
+    /// It waits for an interrupt, and has hardly done anything since the last look.
     Waits,
     /// It has done something since.
     Active,
@@ -60,6 +66,7 @@ impl GuestVcpu {
             halted_before: halted_ns,
             halted_ns,
             last: None,
+            last_run: None,
             schedule: ThreadSchedule::of(seat.tid()).ok(),
             times_before: seat.kernel_times().unwrap_or_default(),
             parked_before: seat.parked_ns(),
@@ -74,9 +81,10 @@ impl GuestVcpu {
     }
 
     /// Looks at KVM's statistics.
-    pub(crate) fn look(&mut self) -> Seen {
+    pub(crate) fn look(&mut self, now: Nanos) -> Seen {
         if self.seat.is_parked() {
             self.last = None;
+            self.last_run = None;
             return Seen::Unknown;
         }
         let Ok(stats) = self.stats.read() else {
@@ -86,6 +94,21 @@ impl GuestVcpu {
         match self.last.replace(stats) {
             None if stats.blocking => Seen::Unknown,
             Some(last) if stats.blocking && stats.halts == last.halts => Seen::Waits,
+            // Has it done anything to speak of? A timer's tick is not.
+            Some(_) if stats.blocking || self.seat.is_halted() => self.look_closer(now),
+            _ => Seen::Active,
+        }
+    }
+
+    /// Looks how much a vCPU that waits now and then has run since the last time.
+    fn look_closer(&mut self, now: Nanos) -> Seen {
+        let Some(times) = self.seat.kernel_times() else {
+            return Seen::Active;
+        };
+        match self.last_run.replace((now, times.run)) {
+            Some((before, run)) if (times.run - run.min(times.run)) * IDLE_RATIO < now - before => {
+                Seen::Waits
+            }
             _ => Seen::Active,
         }
     }
@@ -100,7 +123,9 @@ impl GuestVcpu {
         // Linux keeps a thread that sleeps after it has run long among those that wait, for a while
         // (delayed dequeue, 6.12), so that both may count the same time.
         let halted = self.halted_ns.saturating_sub(self.halted_before);
-        (run, (wait + parked).min(age.saturating_sub(run + halted)))
+        let free = age.saturating_sub(run + halted);
+        // What a VM says of its gates may be anything.
+        (run, wait.saturating_add(parked).min(free))
     }
 
     fn snapshot(&self, engine: &Engine, guest_ns: Nanos) -> VcpuSnapshot {

@@ -225,15 +225,17 @@ impl Manager {
         let now = self.clock.now();
         let mut inputs = Vec::new();
         for vcpu in self.guests.values_mut().flat_map(|guest| &mut guest.vcpus) {
-            let seen = vcpu.look();
+            let seen = vcpu.look(now);
             let seat = &vcpu.seat;
             match (seen, seat.is_halted()) {
                 (Seen::Waits, false) => {
                     seat.set_halted(true);
+                    self.actuator.set_eager(seat, true);
                     inputs.push(Input::Halt(seat.id));
                 }
                 (Seen::Active, true) => {
                     seat.set_halted(false);
+                    self.actuator.set_eager(seat, false);
                     inputs.push(Input::Wake(seat.id));
                 }
                 _ => {}
@@ -353,6 +355,7 @@ impl Manager {
                 for seat in self.seats().filter(|seat| seat.cpu().is_none()) {
                     // Without the leave for it, this way is not chosen.
                     let _ = set_class(seat.tid(), resting);
+                    self.actuator.set_eager(seat, seat.is_halted());
                 }
             }
         }

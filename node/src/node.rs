@@ -115,6 +115,7 @@ impl Node {
             seats: Vec::new(),
             records: Records::new(),
             enforcement,
+            may_pulse: permits.real_time,
             is_idle: true,
         };
         let mut manager = Manager::new(clock, inbox, topology, cpus, actuator);

@@ -180,12 +180,11 @@ impl Worker {
         let text = serde_json::to_vec(&answer).expect("an answer is plain");
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         let heard = send(peer.as_raw_fd(), &text, flags).is_ok();
-        if answer == Answer::Welcome {
-            if heard {
-                self.guests.push((connection, peer));
-            } else {
-                let _ = self.manager.send(Message::Left(connection));
-            }
+        if answer == Answer::Welcome && heard {
+            self.guests.push((connection, peer));
+        } else {
+            // The manager may have let it in, and nobody would ever tell that it has gone.
+            let _ = self.manager.send(Message::Left(connection));
         }
     }
 
