@@ -71,9 +71,15 @@ pub(crate) struct Switched {
     /// For when it was planned, and when it was done. A CPU that is only given up for the moment has
     /// no such time.
     pub times: Option<(Nanos, Nanos)>,
+    /// When this was reported.
+    pub at: Nanos,
     /// It did not stop in time.
     pub late: bool,
 }
+
+/// What agents have reported and the manager has not heard yet, in order. It listens whenever it wakes
+/// for something else; only what cannot wait wakes it.
+pub(crate) type Reports = Arc<Mutex<Vec<Switched>>>;
 
 #[derive(Debug, Default)]
 struct Mailbox {
@@ -91,11 +97,13 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Starts the agent of `cpu`, which reports to `sender`.
+    /// Starts the agent of `cpu`, which leaves what it reports in `reports`, and tells `sender` if that is
+    /// urgent.
     pub(crate) fn start(
         cpu: CpuId,
         clock: Clock,
         permits: Permits,
+        reports: Reports,
         sender: Sender<Message>,
     ) -> io::Result<Self> {
         let shared = Shared::default();
@@ -103,6 +111,7 @@ impl Agent {
             cpu,
             clock,
             shared: shared.clone(),
+            reports,
             sender,
             current: None,
             oversleep_ns: 0,
@@ -151,6 +160,7 @@ struct Worker {
     cpu: CpuId,
     clock: Clock,
     shared: Shared,
+    reports: Reports,
     sender: Sender<Message>,
     /// Who has this CPU.
     current: Option<Arc<Seat>>,
@@ -268,13 +278,22 @@ impl Worker {
             level: level.filter(|_| self.current.is_some()),
             left,
             times,
+            at: self.clock.now(),
             late,
         });
     }
 
     fn send(&self, switched: Switched) {
-        // Without a receiver the node manager is ending.
-        let _ = self.sender.send(Message::Switched(switched));
+        let held = |left: &Left| left.2 == LockSeen::Holding;
+        let is_urgent = switched.late || switched.left.as_ref().is_some_and(held);
+        self.reports
+            .lock()
+            .expect("no holder panics")
+            .push(switched);
+        if is_urgent {
+            // Without a receiver the node manager is ending.
+            let _ = self.sender.send(Message::News);
+        }
     }
 
     fn give_up(&mut self) {

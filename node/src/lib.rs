@@ -7,7 +7,8 @@
 //!
 //! Threads and what they share: the manager owns all state. Agents have a mailbox each (a mutex, held
 //! for the length of a copy) and share `seat`s with the manager, which are atomics and one mutex
-//! around a gate's wish. Nobody holds two locks. Everybody reports to the manager through one channel.
+//! around a gate's wish. Nobody holds two locks. Agents leave their reports in one list behind a mutex;
+//! everybody else reaches the manager through one channel.
 //!
 //! People and programs ask through [`api`], whose other end is [`client`]; both run beside all that and
 //! send the manager questions like everybody. A node manager owns a [`directory`] with its sockets.

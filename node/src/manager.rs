@@ -15,7 +15,7 @@ use muster_scheduler::{Claims, CpuSet, Engine, Event, MS, Nanos, Plan, Policy, U
 use muster_vmm::board::{LEASE_NS_MAX, LockSeen, now_ns};
 use muster_vmm::thread_schedule::{Class, set_class};
 
-use crate::agent::Switched;
+use crate::agent::{Reports, Switched};
 use crate::clock::Clock;
 use crate::enforcement::Enforcement;
 use crate::engine_actuator::AgentActuator;
@@ -51,8 +51,8 @@ pub(crate) enum Message {
     Join(Box<Newcomer>, SyncSender<Result<(), String>>),
     /// A VM has gone: its connection.
     Left(u64),
-    /// From an agent.
-    Switched(Switched),
+    /// An agent has reported something that cannot wait.
+    News,
     /// It is to end.
     End,
 }
@@ -61,6 +61,7 @@ pub(crate) enum Message {
 pub(crate) struct Manager {
     clock: Clock,
     inbox: Receiver<Message>,
+    reports: Reports,
     engine: Engine,
     actuator: AgentActuator,
     schedule: Schedule,
@@ -96,7 +97,7 @@ impl Manager {
     /// A manager of a host without VMs. `cpus` are those of `engine`'s topology that VMs may use.
     pub(crate) fn new(
         clock: Clock,
-        inbox: Receiver<Message>,
+        (inbox, reports): (Receiver<Message>, Reports),
         topology: muster_scheduler::Topology,
         cpus: CpuSet,
         actuator: AgentActuator,
@@ -104,6 +105,7 @@ impl Manager {
         let mut manager = Self {
             clock,
             inbox,
+            reports,
             engine: Engine::new(topology, Box::new(Bystander)),
             actuator,
             schedule: Schedule::Host(HostSchedule::default()),
@@ -156,6 +158,7 @@ impl Manager {
     }
 
     fn take(&mut self, message: Message) {
+        self.hear_agents();
         match message {
             Message::Request(request, reply_to) => {
                 let reply = self.answer(request);
@@ -166,13 +169,13 @@ impl Manager {
                 let _ = reply_to.send(self.join(*newcomer));
             }
             Message::Left(connection) => self.leave(connection),
-            Message::Switched(switched) => self.switched(switched),
-            Message::End => {}
+            Message::News | Message::End => {}
         }
     }
 
     /// Does what is due.
     fn keep_time(&mut self) {
+        self.hear_agents();
         let now = self.clock.now();
         while let Some(deadline) = self.engine.next_deadline()
             && deadline <= now + LEAD
@@ -295,9 +298,18 @@ impl Manager {
         }
     }
 
-    /// An agent reports.
+    /// Hears what agents have reported, in its order and with its times.
+    fn hear_agents(&mut self) {
+        let mut reports = self.reports.lock().expect("no holder panics");
+        let news = std::mem::take(&mut *reports);
+        drop(reports);
+        for switched in news {
+            self.switched(switched);
+        }
+    }
+
     fn switched(&mut self, switched: Switched) {
-        let now = self.clock.now();
+        let now = switched.at;
         let is_here = |seat: &Arc<Seat>| {
             let known = self.actuator.seat(seat.id.index());
             known.is_some_and(|known| Arc::ptr_eq(known, seat))
@@ -333,7 +345,7 @@ impl Manager {
             let name = occupant.as_ref().map(|seat| seat.name.clone());
             records.switch(cpu, name, switched.level, times);
             if switched.late && occupant.is_none() {
-                self.actuator.insist(cpu.index(), now);
+                self.actuator.insist(cpu.index(), self.clock.now());
             }
         }
     }

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use muster_scheduler::CpuSet;
 use thiserror::Error;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Reports};
 use crate::clock::Clock;
 use crate::enforcement::{Enforcement, Permits, punctual};
 use crate::engine_actuator::AgentActuator;
@@ -101,10 +101,11 @@ impl Node {
         }
         let clock = Clock::start();
         let (sender, inbox) = channel();
+        let reports = Reports::default();
         let agent = |cpu| {
             let wanted = cpus.contains(cpu);
             wanted
-                .then(|| Agent::start(cpu, clock, permits, sender.clone()))
+                .then(|| Agent::start(cpu, clock, permits, reports.clone(), sender.clone()))
                 .transpose()
         };
         let agents: Result<Vec<_>, io::Error> = topology.cpus().iter().map(agent).collect();
@@ -118,7 +119,7 @@ impl Node {
             may_pulse: permits.real_time,
             is_idle: true,
         };
-        let mut manager = Manager::new(clock, inbox, topology, cpus, actuator);
+        let mut manager = Manager::new(clock, (inbox, reports), topology, cpus, actuator);
         manager.begin(spec.schedule);
         let body = move || {
             if let Err(error) = punctual(permits) {
