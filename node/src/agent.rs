@@ -22,6 +22,7 @@ use muster_vmm::board::{LockSeen, now_ns};
 use muster_vmm::thread_schedule::{Class, set_affinity, set_class};
 
 use crate::clock::Clock;
+use crate::end_with_thread::EndWithThread;
 use crate::enforcement::{Enforcement, PULSE_PRIORITY, Permits, punctual};
 use crate::manager::Message;
 use crate::seat::Seat;
@@ -170,6 +171,7 @@ struct Worker {
 
 impl Worker {
     fn work(&mut self) {
+        let _guard = EndWithThread;
         while let Some(order) = self.next_order() {
             self.carry_out(&order);
         }
@@ -225,6 +227,9 @@ impl Worker {
             _ => false,
         };
         if stays {
+            if let Some(current) = &self.current {
+                current.bind(self.cpu);
+            }
             // The engine may not know yet, or its level may be new.
             let times = (order.at, self.clock.now());
             self.report(order.next.as_ref(), None, false, Some(times));

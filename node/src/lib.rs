@@ -18,6 +18,7 @@ pub mod api;
 pub mod client;
 mod clock;
 pub mod directory;
+mod end_with_thread;
 pub mod enforcement;
 mod engine_actuator;
 mod guest;

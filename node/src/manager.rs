@@ -17,6 +17,7 @@ use muster_vmm::thread_schedule::{Class, set_class};
 
 use crate::agent::{Reports, Switched};
 use crate::clock::Clock;
+use crate::end_with_thread::EndWithThread;
 use crate::enforcement::Enforcement;
 use crate::engine_actuator::AgentActuator;
 use crate::guest::{Guest, Seen};
@@ -132,6 +133,7 @@ impl Manager {
 
     /// Works until it is told to end.
     pub(crate) fn work(&mut self) {
+        let _guard = EndWithThread;
         loop {
             let wake = self.next_wake();
             let timeout = self
@@ -183,6 +185,13 @@ impl Manager {
             self.input(deadline, Input::Time);
         }
         if now >= self.next_lease {
+            if now - self.next_lease > LEASE_NS_MAX - LEASE_PERIOD {
+                // This process was stopped. VMs have taken their threads back meanwhile.
+                for seat in self.seats() {
+                    seat.forget_binding();
+                }
+                self.settle_threads();
+            }
             self.next_lease = now + LEASE_PERIOD;
             for guest in self.guests.values() {
                 renew_lease(guest);

@@ -34,10 +34,11 @@ impl<T> Once<T> {
 
     /// The value, once it is there.
     pub fn get(&self) -> Option<&T> {
+        if !self.set.load(Ordering::Acquire) {
+            return None;
+        }
         // SAFETY: the flag says that it has been written, and it is never written again.
-        self.set
-            .load(Ordering::Acquire)
-            .then(|| unsafe { (*self.value.get()).assume_init_ref() })
+        Some(unsafe { (*self.value.get()).assume_init_ref() })
     }
 
     /// The value; waits for it.
