@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
-use muster_scheduler::registry::{format_duration, parse_duration};
+use muster_scheduler::params::{format_duration, parse_duration};
 use muster_scheduler::sim::gantt::{GanttSpec, Window, gantt};
 use muster_scheduler::sim::perfetto::Trace;
 use muster_scheduler::sim::report::Report;

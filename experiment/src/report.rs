@@ -88,7 +88,7 @@ fn facts(results: &Results) -> String {
         String::new()
     };
     let experiment = &results.experiment;
-    let time = muster_scheduler::registry::format_duration;
+    let time = muster_scheduler::params::format_duration;
     format!(
         "{}: {} repetitions in random order (seed {}), rounds of {} after {}; {discarded} for more than \
          {} % steal{others}",

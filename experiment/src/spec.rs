@@ -188,7 +188,7 @@ fn bounded(
     if (min..=max).contains(&time) {
         return Ok(time);
     }
-    let text = muster_scheduler::registry::format_duration;
+    let text = muster_scheduler::params::format_duration;
     let expected = format!("a time from {} to {}", text(min), text(max));
     Err(fields.bad(key, format!("{:?}", text(time)), expected))
 }

@@ -20,6 +20,7 @@ pub mod actuator;
 pub mod cpu_set;
 pub mod engine;
 pub mod ids;
+pub mod params;
 pub mod plan;
 pub mod policies;
 pub mod policy;

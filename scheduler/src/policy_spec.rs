@@ -6,7 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::registry::{self, Args, Entry, Kind, Role};
+use crate::params::{Args, Kind};
+use crate::registry::{self, Entry, Role};
 use crate::{Nanos, Policy, Topology};
 
 /// A policy that was chosen and whose arguments are right.
@@ -84,7 +85,7 @@ impl FromStr for PolicySpec {
                         return Err(PolicySpecError::NoBase(entry.name));
                     };
                     let base = registry::find(base).expect("defaults are in the registry");
-                    layers.push((base, Args::defaults(base)));
+                    layers.push((base, base.defaults()));
                 }
             }
             layers.push((entry, parse_arguments(entry, arguments)?));
@@ -95,7 +96,7 @@ impl FromStr for PolicySpec {
 }
 
 fn parse_arguments(entry: &'static Entry, text: Option<&str>) -> Result<Args, PolicySpecError> {
-    let mut args = Args::defaults(entry);
+    let mut args = entry.defaults();
     let Some(text) = text else { return Ok(args) };
     let mut seen = Vec::new();
     for argument in text.split(',') {

@@ -2,15 +2,12 @@
 //!
 //! A new policy is a file in `policies/` and a line in [`ENTRIES`].
 
-mod param;
-
+use crate::params::{Args, Param, join};
 use crate::policies::{
     Affinity, Central, Dynamic, Gang, Hybrid, Linux, Pinned, Relaxed, Smart, Space, affinity,
     central, dynamic, gang, hybrid, linux, pinned, relaxed, smart, space,
 };
-use crate::{Nanos, Policy, Topology};
-
-pub use param::{Kind, Param, QUANTUM_10, format_duration, parse_duration, quantum, time};
+use crate::{Policy, Topology};
 
 /// A policy that can be chosen.
 #[derive(Debug)]
@@ -151,11 +148,12 @@ pub fn names() -> String {
     join(ENTRIES.iter().map(|entry| entry.name))
 }
 
-fn join(words: impl Iterator<Item = &'static str>) -> String {
-    words.collect::<Vec<_>>().join(", ")
-}
-
 impl Entry {
+    /// What holds if nothing is set.
+    pub fn defaults(&self) -> Args {
+        Args::defaults(self.name, self.params)
+    }
+
     /// Its parameters, for messages.
     pub fn param_names(&self) -> String {
         if self.params.is_empty() {
@@ -165,61 +163,5 @@ impl Entry {
             "it has {}",
             join(self.params.iter().map(|param| param.name))
         )
-    }
-}
-
-/// The values of an entry's parameters.
-#[derive(Debug, Clone)]
-pub struct Args {
-    entry: &'static Entry,
-    values: Vec<u64>,
-}
-
-impl Args {
-    /// What holds if nothing is set.
-    pub fn defaults(entry: &'static Entry) -> Self {
-        let values = entry.params.iter().map(|param| param.kind.default());
-        let values = values.collect();
-        Self { entry, values }
-    }
-
-    pub(crate) fn set(&mut self, index: usize, value: u64) {
-        self.values[index] = value;
-    }
-
-    fn get(&self, name: &str) -> (u64, Kind) {
-        let index = self
-            .entry
-            .params
-            .iter()
-            .position(|param| param.name == name);
-        let index = index.unwrap_or_else(|| panic!("{} has no {name}", self.entry.name));
-        (self.values[index], self.entry.params[index].kind)
-    }
-
-    /// A time.
-    ///
-    /// # Panics
-    /// If the policy declares no such parameter; so do the others.
-    pub fn duration(&self, name: &str) -> Nanos {
-        self.get(name).0
-    }
-
-    /// A number.
-    pub fn count(&self, name: &str) -> u64 {
-        self.get(name).0
-    }
-
-    /// On or off.
-    pub fn flag(&self, name: &str) -> bool {
-        self.get(name).0 != 0
-    }
-
-    /// The chosen word.
-    pub fn choice(&self, name: &str) -> &'static str {
-        match self.get(name) {
-            (value, Kind::Choice(words)) => words[value as usize],
-            _ => panic!("{name} is no choice"),
-        }
     }
 }

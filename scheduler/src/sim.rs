@@ -27,6 +27,7 @@ mod recorder;
 pub mod report;
 mod run;
 pub mod scenario;
+pub mod scenario_error;
 pub mod shipped;
 pub mod svg;
 mod sync;
@@ -34,4 +35,5 @@ pub mod table;
 
 pub use record::{Keep, Recording};
 pub use run::{RunError, run};
-pub use scenario::{Scenario, ScenarioError};
+pub use scenario::Scenario;
+pub use scenario_error::ScenarioError;

@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use muster_scheduler::registry::{ENTRIES, Entry, Kind, Param, Role};
+use muster_scheduler::params::{Kind, Param};
+use muster_scheduler::registry::{ENTRIES, Entry, Role};
 use serde_json::{Value, json};
 
 use crate::output;

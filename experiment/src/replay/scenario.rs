@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use muster_node::Schedule;
-use muster_scheduler::registry::format_duration;
+use muster_scheduler::params::format_duration;
 use muster_scheduler::{MS, Nanos, PolicySpec, SECOND};
 
 use crate::spec::{Experiment, Guest, Row, RowKind, VmSpec};

@@ -51,7 +51,7 @@ fn name(results: &Results, row: usize) -> String {
         RowKind::Alone(vm) => format!("{} ({})", row.label, experiment.vms[*vm].name),
         RowKind::Swap { between, every_ns } => {
             let names: Vec<String> = between.iter().map(ToString::to_string).collect();
-            let time = muster_scheduler::registry::format_duration(*every_ns);
+            let time = muster_scheduler::params::format_duration(*every_ns);
             format!("{} ({} every {time})", row.label, names.join(", "))
         }
         RowKind::Schedule(_) => row.label.clone(),

@@ -29,8 +29,8 @@ use super::fair_queues::FairQueues;
 use super::homes::Homes;
 use super::meter::Meter;
 use super::seats::{Seats, may_run};
+use crate::params::{Args, Kind, Param, QUANTUM_10};
 use crate::policy::{Claims, Event, Load, Policy};
-use crate::registry::{Args, Kind, Param, QUANTUM_10};
 use crate::{CpuId, MS, Nanos, Plan, SECOND, Topology, US, VcpuId, View, VmId};
 
 /// The slack that is the default.

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use super::seats::may_run;
 use super::timeshare::DECAY;
 use super::timeshare::{ReadyQueue, Timeshare};
-use crate::registry::{Args, Kind, Param, QUANTUM_10};
+use crate::params::{Args, Kind, Param, QUANTUM_10};
 use crate::{CpuId, MS, Nanos, Topology, VcpuId, View};
 
 /// How long the list is locked: here and in [`hybrid`](super::hybrid).

@@ -23,8 +23,8 @@ mod shares;
 
 use std::collections::VecDeque;
 
+use crate::params::{Args, Param, QUANTUM_10, quantum};
 use crate::policy::{Claims, Event, Policy};
-use crate::registry::{Args, Param, QUANTUM_10, quantum};
 use crate::{CpuId, CpuSet, MS, Nanos, Plan, SECOND, Topology, VcpuId, View, VmId};
 
 /// A VM with its CPUs.

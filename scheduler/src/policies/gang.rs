@@ -41,9 +41,9 @@ use std::collections::BTreeSet;
 
 use self::matrix::{Matrix, Packing, Placement};
 use self::unit::{Shares, Unit};
+use crate::params::{Args, Kind, Param};
 use crate::plan::LOAN_MAX;
 use crate::policy::{Claims, Event, Granularity, Load, Policy};
-use crate::registry::{Args, Kind, Param};
 use crate::{
     CpuId, CpuSet, Level, MS, Nanos, Plan, SECOND, Topology, Turn, US, UnitId, VcpuId, View, VmId,
 };

@@ -22,7 +22,7 @@ use super::central::Lock;
 use super::seats::may_run;
 use super::timeshare::DECAY;
 use super::timeshare::{ReadyQueue, Timeshare};
-use crate::registry::{Args, Kind, Param, QUANTUM_10};
+use crate::params::{Args, Kind, Param, QUANTUM_10};
 use crate::{CpuId, MS, Nanos, SECOND, Topology, US, VcpuId, View};
 
 /// What can be set.

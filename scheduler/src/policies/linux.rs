@@ -27,8 +27,8 @@ mod run_queue;
 
 use std::collections::BTreeSet;
 
+use crate::params::{Args, Kind, Param, quantum};
 use crate::policy::{Claims, Event, Policy};
-use crate::registry::{Args, Kind, Param, quantum};
 use crate::{CpuId, CpuSet, MS, Nanos, Plan, Topology, US, VcpuId, View, VmId};
 use run_queue::{Entity, RunQueue, WEIGHT_UNIT};
 

@@ -17,8 +17,8 @@ use std::collections::VecDeque;
 use rand_core::{Rng as _, SeedableRng as _};
 use rand_xoshiro::SplitMix64;
 
+use crate::params::{Args, Kind, Param, QUANTUM_10};
 use crate::policy::{Claims, Event, Policy};
-use crate::registry::{Args, Kind, Param, QUANTUM_10};
 use crate::{CpuId, Nanos, Plan, Topology, VcpuId, View};
 
 /// What can be set.

@@ -28,9 +28,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::params::{Args, Kind, Param, time};
 use crate::plan::LOAN_MAX;
 use crate::policy::{Claims, Event, Granularity, Policy};
-use crate::registry::{Args, Kind, Param, time};
 use crate::view::LockState;
 use crate::{CpuId, MS, Nanos, Plan, Runstate, SECOND, US, VcpuId, View, VmId};
 

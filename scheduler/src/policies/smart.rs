@@ -22,9 +22,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::params::{Args, Param, time};
 use crate::plan::{Change, GRACE_MAX, LOAN_MAX};
 use crate::policy::{Claims, Event, Granularity, Policy};
-use crate::registry::{Args, Param, time};
 use crate::view::LockState;
 use crate::{CpuId, MS, Nanos, Plan, SECOND, US, VcpuId, View, VmId};
 

@@ -25,8 +25,8 @@ mod partition;
 
 use std::collections::{BTreeSet, VecDeque};
 
+use crate::params::{Args, Kind, Param, QUANTUM_10};
 use crate::policy::{Claims, Event, Granularity, Policy};
-use crate::registry::{Args, Kind, Param, QUANTUM_10};
 use crate::{CpuId, CpuSet, Level, Nanos, Plan, Topology, Turn, VcpuId, View, VmId};
 use partition::Fit;
 

@@ -17,8 +17,8 @@ use std::fmt;
 
 use super::meter::Meter;
 use super::seats::Seats;
+use crate::params::{Args, Kind, Param};
 use crate::policy::{Claims, Event, Load, Policy};
-use crate::registry::{Args, Kind, Param};
 use crate::{CpuId, MS, Nanos, Plan, SECOND, Topology, VcpuId, View, VmId};
 
 /// How many levels ahead a vCPU that wakes must be to take another's CPU.

@@ -13,9 +13,9 @@ use std::str::FromStr;
 use toml::{Table, Value};
 
 use crate::Nanos;
-use crate::registry::{format_duration, parse_duration};
+use crate::params::{format_duration, parse_duration};
 
-use super::scenario::ScenarioError;
+use super::scenario_error::ScenarioError;
 
 /// The longest time that a scenario may name.
 const TIME_MAX: Nanos = 100_000 * crate::SECOND;

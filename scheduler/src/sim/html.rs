@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use super::report::{PolicyRow, Report, number, percent, ratio, short_time};
 use super::svg::{Drawing, escape, text_width};
 use super::table::Table;
-use crate::registry::format_duration;
+use crate::params::format_duration;
 
 /// How the program's pages look.
 pub const STYLE: &str = "\

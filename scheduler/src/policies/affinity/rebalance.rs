@@ -1,8 +1,8 @@
 //! How `balance` moves vCPUs: siblings apart, and away from crowded CPUs.
 
 use super::{Affinity, Mode};
+use crate::params::{Kind, Param, QUANTUM_10};
 use crate::policies::homes::Homes;
-use crate::registry::{Kind, Param, QUANTUM_10};
 use crate::{CpuId, CpuSet, MS, Nanos, Plan, SECOND, Topology, VcpuId, View};
 
 /// What can be set.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{PolicyRow, Report, VmRow};
-use crate::registry::format_duration;
+use crate::params::format_duration;
 use crate::sim::table::Table;
 use crate::{MS, Nanos, SECOND, US};
 

@@ -8,11 +8,12 @@
 //! if it is too often. What depends on how the run goes, VMs that arrive faster than they leave, is
 //! noticed when it is so.
 
-use crate::registry::format_duration;
+use crate::params::format_duration;
 use crate::sim::fields::Fields;
 use crate::{Nanos, PolicySpec};
 
-use super::{Faults, Scenario, ScenarioError, VmGroup, Workload};
+use super::{Faults, Scenario, VmGroup, Workload};
+use crate::sim::scenario_error::ScenarioError;
 
 /// How often things may happen in a run, all in all. One takes 0.1 to 0.4 us of real time, so that a
 /// run takes about a minute at most.

@@ -1,10 +1,11 @@
 //! The VMs of a scenario.
 
 use crate::sim::fields::Fields;
+use crate::sim::scenario_error::ScenarioError;
 use crate::vm::{VCPUS_MAX, WEIGHT_DEFAULT, WEIGHT_MAX};
 use crate::{MS, Nanos, Topology, VmSpec};
 
-use super::{ScenarioError, Workload, read_affinity};
+use super::{Workload, read_affinity};
 
 /// VMs that are alike: `[[vm]]`.
 #[derive(Debug, Clone)]
@@ -174,7 +175,7 @@ fn read_run_time(fields: &mut Fields, work_ns: Option<Nanos>) -> Result<RunTime,
     match fields.text("run-time")?.as_deref() {
         None => Ok(RunTime::Unknown),
         Some("known") if work_ns.is_some() => Ok(RunTime::Work),
-        Some(text) => match crate::registry::parse_duration(text) {
+        Some(text) => match crate::params::parse_duration(text) {
             Some(time) if time > 0 => Ok(RunTime::Told(time)),
             _ => Err(fields.bad("run-time", format!("{text:?}"), expected)),
         },

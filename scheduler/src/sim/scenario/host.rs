@@ -1,10 +1,10 @@
 //! The host of a scenario.
 
 use crate::sim::fields::Fields;
+use crate::sim::scenario_error::ScenarioError;
 use crate::topology::TopologySpec;
 use crate::{MS, Nanos, Topology, US};
 
-use super::ScenarioError;
 use super::bounds::refill;
 
 /// What things cost: `[host.costs]`. The defaults were measured on a small server.

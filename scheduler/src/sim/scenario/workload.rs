@@ -1,9 +1,8 @@
 //! What the vCPUs of a VM do.
 
 use crate::sim::fields::Fields;
+use crate::sim::scenario_error::ScenarioError;
 use crate::{MS, Nanos, US};
-
-use super::ScenarioError;
 
 /// What the vCPUs of a VM do, over and over: key `kind` of `[vm.workload]`. One round is an
 /// *operation*. The other keys are those of the variants, with hyphens and without the unit at the

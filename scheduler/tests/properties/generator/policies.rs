@@ -1,6 +1,7 @@
 //! Policies and their parameters, as the registry describes them.
 
-use muster_scheduler::registry::{ENTRIES, Entry, Kind, Role};
+use muster_scheduler::params::Kind;
+use muster_scheduler::registry::{ENTRIES, Entry, Role};
 
 use crate::draw::Draw;
 

@@ -1,6 +1,5 @@
 //! What can be set of a policy, and how people write it.
 
-use super::join;
 use crate::{MS, Nanos, SECOND, US};
 
 /// Something that can be set.
@@ -80,7 +79,7 @@ pub const QUANTUM_10: Param = Param {
 
 impl Kind {
     /// What it is without being set.
-    pub(super) fn default(self) -> u64 {
+    fn default(self) -> u64 {
         match self {
             Self::Duration { default, .. } | Self::Count { default, .. } => default,
             Self::Flag { default } => u64::from(default),
@@ -134,6 +133,67 @@ impl Kind {
         };
         value.ok_or_else(|| self.expected())
     }
+}
+
+/// The values of a policy's parameters.
+#[derive(Debug, Clone)]
+pub struct Args {
+    policy: &'static str,
+    params: &'static [Param],
+    values: Vec<u64>,
+}
+
+impl Args {
+    /// What holds if nothing is set.
+    pub fn defaults(policy: &'static str, params: &'static [Param]) -> Self {
+        let values = params.iter().map(|param| param.kind.default()).collect();
+        Self {
+            policy,
+            params,
+            values,
+        }
+    }
+
+    pub(crate) fn set(&mut self, index: usize, value: u64) {
+        self.values[index] = value;
+    }
+
+    fn get(&self, name: &str) -> (u64, Kind) {
+        let index = self.params.iter().position(|param| param.name == name);
+        let index = index.unwrap_or_else(|| panic!("{} has no {name}", self.policy));
+        (self.values[index], self.params[index].kind)
+    }
+
+    /// A time.
+    ///
+    /// # Panics
+    /// If the policy declares no such parameter; so do the others.
+    pub fn duration(&self, name: &str) -> Nanos {
+        self.get(name).0
+    }
+
+    /// A number.
+    pub fn count(&self, name: &str) -> u64 {
+        self.get(name).0
+    }
+
+    /// On or off.
+    pub fn flag(&self, name: &str) -> bool {
+        self.get(name).0 != 0
+    }
+
+    /// The chosen word.
+    pub fn choice(&self, name: &str) -> &'static str {
+        match self.get(name) {
+            (value, Kind::Choice(words)) => words[value as usize],
+            _ => panic!("{name} is no choice"),
+        }
+    }
+}
+
+/// Words in a list, for messages.
+pub(crate) fn join(words: impl Iterator<Item = &'static str>) -> String {
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// Reads a time such as `20ms`: a whole number and one of `ns`, `us`, `ms`, `s`.
