@@ -204,12 +204,13 @@ impl Gang {
         numbered.filter_map(|(id, unit)| Some((UnitId(id as u32), unit.as_ref()?)))
     }
 
-    /// See [`Claims::fair_within_ns`]. Gangs of different widths leave holes that not everybody can use,
-    /// and one that is in the row of a heavier one gets its slots, too, if rows stay as they are: nothing
-    /// is promised then. A gang's lag is a few slots at any time; the rarest gang
-    /// must have had so many that these are less than 2 %.
+    /// See [`Claims::fair_within_ns`]. Nothing is promised where gangs of different widths leave holes that
+    /// not everybody can use; where rows stay as they are, so that a gang has its slots beside a heavier
+    /// one; and where halted members' time goes to others uncharged, or a boost takes it from whoever it
+    /// meets. Else a gang's lag is a few slots at any time; the rarest gang must have had so many that
+    /// these are less than 2 %.
     fn fair_within(&self) -> Option<Nanos> {
-        if self.one_row {
+        if self.one_row || self.backfill || self.boost_ns > 0 {
             return None;
         }
         let units = || self.known().map(|(_, unit)| unit);

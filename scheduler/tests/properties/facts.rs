@@ -4,6 +4,7 @@ use muster_scheduler::sim::Scenario;
 use muster_scheduler::sim::record::Recording;
 use muster_scheduler::{Claims, CpuSet, Nanos, PolicySpec, US};
 
+use crate::promises;
 use crate::timeline::Stretch;
 
 /// What decisions may cost a CPU beside the switch, per CPU of the host: waiting for a lock.
@@ -20,12 +21,12 @@ pub struct VmFacts {
     pub cap: Option<u32>,
 }
 
-/// A policy's time in charge.
+/// A time in which the policy, its VMs and its CPUs stay the same.
 #[derive(Debug, Clone)]
 pub struct Reign {
     /// From when.
     pub from: Nanos,
-    /// What it promises.
+    /// What the policy promises then.
     pub claims: Claims,
 }
 
@@ -46,7 +47,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Whose time it was at the start of `time`.
+    /// What time it was at the start of `time`.
     pub fn reign(&self, time: Stretch) -> &Reign {
         let after = self
             .reigns
@@ -64,27 +65,13 @@ impl Facts {
 impl Facts {
     /// What a scenario says, for the VMs that were there.
     pub fn new(scenario: &Scenario, policy: &PolicySpec, recording: &Recording) -> Self {
-        let vms = recording.vms.iter().map(|outcome| {
-            let mut groups = scenario.vms.iter();
-            let group = groups.find(|group| outcome.name.starts_with(&group.spec.name));
-            let spec = &group.expect("a VM of the scenario").spec;
+        let vms = (0..recording.vms.len() as u32).map(|vm| {
+            let spec = promises::spec(scenario, recording, vm);
             VmFacts {
                 hard: spec.hard_affinity,
                 cap: spec.cap_percent,
             }
         });
-        let reign = |from, policy: &PolicySpec| Reign {
-            from,
-            claims: policy.build(&scenario.topology).claims(),
-        };
-        let mut reigns = vec![reign(0, policy)];
-        reigns.extend(
-            scenario
-                .swaps
-                .iter()
-                .map(|swap| reign(swap.at_ns, &swap.policy)),
-        );
-        reigns.sort_by_key(|reign| reign.from);
         let (costs, faults) = (&scenario.costs, &scenario.faults);
         let steal = scenario.steal.map_or(0, |steal| steal.length_ns);
         let late = if faults.late_percent > 0 {
@@ -107,7 +94,7 @@ impl Facts {
                 + OVERHEAD_NS * Nanos::from(recording.cpus),
             late_ns: late + steal * STEAL_LENGTHS,
             disturbed,
-            reigns,
+            reigns: promises::over(scenario, policy, recording),
         }
     }
 }

@@ -13,13 +13,17 @@ mod vms;
 
 use std::fmt::Write;
 
+use muster_scheduler::sim::Scenario;
 use muster_scheduler::topology::TopologySpec;
 use muster_scheduler::{MS, Nanos, PolicySpec, SECOND, US};
 
 use crate::draw::Draw;
+use crate::promises;
 
 /// How often another policy is drawn where one shall be fair.
-const FAIR_TRIES: u32 = 5;
+const FAIR_TRIES: u32 = 6;
+/// The longest time that is spent on a promise of fairness.
+const WINDOW_MAX: Nanos = 20 * SECOND;
 
 /// A run to be made.
 #[derive(Debug, Clone)]
@@ -55,50 +59,37 @@ pub fn case(seed: u64) -> Case {
     let draw = &mut Draw::new(seed);
     let mood = [Mood::Calm, Mood::Mixed, Mood::Faulty][(seed % 3) as usize];
     let host = host(draw);
-    let policy = match mood {
-        Mood::Calm => fair_policy(draw, host),
-        Mood::Mixed | Mood::Faulty => policies::any(draw),
-    };
-    // Until when VMs come and go on a calm host.
-    let unsettled = if draw.chance(40) {
-        draw.scale(MS, 6 * SECOND)
-    } else {
-        0
-    };
-    let duration = match mood {
-        Mood::Calm => unsettled + calm_duration(draw, host, &policy),
-        Mood::Mixed | Mood::Faulty => {
-            let longest = (2 * SECOND / host.cpus).min(400 * MS);
-            draw.between(20 * MS, longest.max(21 * MS))
-        }
-    };
-    let mut text = String::new();
-    let out = &mut text;
+    let mut body = String::new();
     let TopologySpec {
         nodes,
         llcs,
         cores,
         threads,
     } = host.shape;
-    let _ = writeln!(out, "name = \"seed {seed}\"");
-    let _ = writeln!(out, "duration = \"{duration}ns\"");
-    let _ = writeln!(out, "[host]");
     let _ = writeln!(
-        out,
-        "topology = \"nodes={nodes},llcs={llcs},cores={cores},threads={threads}\""
+        body,
+        "[host]\ntopology = \"nodes={nodes},llcs={llcs},cores={cores},threads={threads}\""
     );
-    costs(draw, out);
-    match mood {
-        Mood::Calm => vms::busy(draw, host, unsettled, out),
-        Mood::Mixed | Mood::Faulty => vms::any(draw, host, duration, out),
-    }
+    costs(draw, &mut body);
+    let (policy, duration) = match mood {
+        Mood::Calm => calm(draw, host, &mut body),
+        Mood::Mixed | Mood::Faulty => {
+            let policy = policies::any(draw);
+            let longest = (2 * SECOND / host.cpus).min(400 * MS);
+            let duration = draw.between(20 * MS, longest.max(21 * MS));
+            vms::any(draw, host, duration, &mut body);
+            (policy, duration)
+        }
+    };
     if mood == Mood::Faulty {
-        faults(draw, host, duration, out);
+        faults(draw, host, duration, &mut body);
     }
-    Case {
-        scenario: text,
-        policy,
-    }
+    let scenario = file(&format!("seed {seed}"), duration, &body);
+    Case { scenario, policy }
+}
+
+fn file(name: &str, duration: Nanos, body: &str) -> String {
+    format!("name = \"{name}\"\nduration = \"{duration}ns\"\n{body}")
 }
 
 /// From 1 to 64 CPUs, small hosts more often.
@@ -118,30 +109,37 @@ fn host(draw: &mut Draw) -> Host {
     }
 }
 
-/// A policy that promises to be fair, if one is found soon.
-fn fair_policy(draw: &mut Draw, host: Host) -> String {
+/// Busy VMs, a policy that promises to be fair to them, if one is found soon, and a time that is long
+/// enough to test the promise, if that is not too long.
+fn calm(draw: &mut Draw, host: Host, body: &mut String) -> (String, Nanos) {
+    // Until when VMs come and go.
+    let unsettled = if draw.chance(40) {
+        draw.scale(MS, 6 * SECOND)
+    } else {
+        0
+    };
+    vms::busy(draw, host, unsettled, body);
+    let scenario = Scenario::parse(&file("calm", unsettled + MS, body)).expect("what was drawn");
     let mut policy = policies::any(draw);
-    for _ in 0..FAIR_TRIES {
-        if fair_within(host, &policy).is_some() {
+    let mut window = fair_within(&scenario, &policy);
+    for _ in 1..FAIR_TRIES {
+        if window.is_some_and(|window| window <= WINDOW_MAX) {
             break;
         }
         policy = policies::any(draw);
+        window = fair_within(&scenario, &policy);
     }
-    policy
+    let window = window.unwrap_or(100 * MS).min(WINDOW_MAX);
+    let duration = unsettled + window + draw.between(MS, window / 2 + 2 * MS);
+    (policy, duration)
 }
 
-/// In which time a policy promises to be fair.
-fn fair_within(host: Host, policy: &str) -> Option<Nanos> {
-    let spec: PolicySpec = policy.parse().expect("a policy that was drawn");
-    let topology = host.shape.build().expect("a host that was drawn");
-    spec.build(&topology).claims().fair_within_ns
-}
-
-/// Long enough to test the promise, if that is not too long.
-fn calm_duration(draw: &mut Draw, host: Host, policy: &str) -> Nanos {
-    let window = fair_within(host, policy).unwrap_or(100 * MS);
-    let window = window.min(20 * SECOND);
-    window + draw.between(MS, window / 2 + 2 * MS)
+/// In which time a policy promises to be fair to the VMs that stay.
+fn fair_within(scenario: &Scenario, policy: &str) -> Option<Nanos> {
+    let policy: PolicySpec = policy.parse().expect("a policy that was drawn");
+    let stay = scenario.vms.iter().filter(|group| group.leave_ns.is_none());
+    let specs = stay.map(|group| &group.spec);
+    promises::to(specs, &policy, &scenario.topology).fair_within_ns
 }
 
 /// Everything free, the measured defaults, or something slower.

@@ -6,8 +6,8 @@
 mod checks;
 mod draw;
 mod facts;
-mod gang_shares;
 mod generator;
+mod promises;
 mod samples;
 mod seeds;
 mod simulated;
@@ -32,11 +32,6 @@ mod scenarios {
     parts! { crate::seeds::scenarios: part_0 = 0 part_1 = 1 part_2 = 2 part_3 = 3 }
 }
 
-#[test]
-fn gangs_keep_their_promise_of_shares() {
-    seeds::gang_shares();
-}
-
 /// `MUSTER_SEED=1 cargo test -p muster-scheduler --test properties one_storm -- --nocapture`
 #[test]
 fn one_storm() {
@@ -51,13 +46,5 @@ fn one_seed() {
     if let Some(seed) = seeds::asked_for() {
         println!("{}", simulated::describe(seed));
         seeds::scenario(seed, &mut simulated::Seen::new());
-    }
-}
-
-/// `MUSTER_SEED=1 cargo test -p muster-scheduler --test properties one_gang -- --nocapture`
-#[test]
-fn one_gang() {
-    if let Some(seed) = seeds::asked_for() {
-        seeds::gang_share(seed);
     }
 }

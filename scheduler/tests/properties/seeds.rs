@@ -3,7 +3,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::checks;
-use crate::gang_shares;
 use crate::simulated::{self, Seen};
 use crate::storm;
 
@@ -13,8 +12,6 @@ const CHUNKS: u64 = 4;
 const STORMS: [u64; 2] = [600, 20_000];
 /// Scenarios.
 const SCENARIOS: [u64; 2] = [600, 10_000];
-/// Scenarios for gang scheduling alone.
-const GANG_SHARES: [u64; 2] = [60, 1000];
 
 /// The seeds of a chunk.
 fn of_chunk(chunk: u64, counts: [u64; 2]) -> impl Iterator<Item = u64> {
@@ -70,27 +67,13 @@ pub fn scenario(seed: u64, seen: &mut Seen) {
     });
 }
 
-/// Scenarios in which gang scheduling promises something of weights.
-pub fn gang_shares() {
-    let seeds = 0..GANG_SHARES[usize::from(is_long())];
-    let looked_at: u64 = seeds.map(gang_share).sum();
-    assert!(looked_at > 0, "no share was looked at");
-}
-
-/// One of them. Gives the number of shares that were looked at.
-pub fn gang_share(seed: u64) -> u64 {
-    repeatable(seed, "one_gang", || {
-        gang_shares::check(seed).unwrap_or_else(|wrong| panic!("{wrong}"))
-    })
-}
-
 /// Says how a failure can be repeated.
-fn repeatable<T>(seed: u64, test: &str, run: impl FnOnce() -> T) -> T {
+fn repeatable(seed: u64, test: &str, run: impl FnOnce()) {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|failure| {
         eprintln!(
             "to repeat: MUSTER_SEED={seed} cargo test -p muster-scheduler --test properties {test} -- \
              --nocapture"
         );
         resume_unwind(failure)
-    })
+    });
 }

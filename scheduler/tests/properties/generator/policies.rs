@@ -53,16 +53,23 @@ fn value(draw: &mut Draw, kind: Kind) -> String {
     match kind {
         Kind::Duration { default, min, max } => {
             let least = (default / FACTOR).clamp(min, max);
-            let most = default.saturating_mul(FACTOR).clamp(min, max);
-            format!("{}ns", draw.scale(least, most))
+            format!("{}ns", draw.scale(least, most(default, min, max)))
         }
         Kind::Count {
             default, min, max, ..
         } => {
-            let most = default.saturating_mul(FACTOR).clamp(min, max);
-            draw.scale(min, most.max(min)).to_string()
+            let most = most(default, min, max);
+            draw.scale(min, most).to_string()
         }
         Kind::Flag { .. } => draw.pick(&["yes", "no"]).to_owned(),
         Kind::Choice(words) => draw.pick(words).to_owned(),
+    }
+}
+
+/// The largest value that is drawn. What is off by default can be anything.
+fn most(default: u64, min: u64, max: u64) -> u64 {
+    match default {
+        0 => max,
+        _ => default.saturating_mul(FACTOR).clamp(min, max),
     }
 }

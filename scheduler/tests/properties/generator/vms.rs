@@ -19,8 +19,10 @@ pub fn busy(draw: &mut Draw, host: Host, unsettled: Nanos, out: &mut String) {
     } else {
         host.cpus
     };
+    // Gangs can be promised their shares if they are of one width, of which the CPUs are a multiple.
+    let alike = draw.chance(30).then(|| divisor(draw, host.cpus));
     for group in 0..draw.between(2, 6) as usize {
-        let vcpus = draw.scale(1, widest.min(32));
+        let vcpus = alike.unwrap_or_else(|| draw.scale(1, widest.min(32)));
         start(out, group, vcpus);
         let weight = draw.pick(&[&100, &100, &100, &200, &300, &400]);
         let _ = writeln!(out, "weight = {weight}");
@@ -32,7 +34,7 @@ pub fn busy(draw: &mut Draw, host: Host, unsettled: Nanos, out: &mut String) {
     }
     if draw.chance(30) {
         // Somebody sleeps beside them: holes open and close.
-        start(out, 99, draw.scale(1, host.cpus));
+        start(out, 99, alike.unwrap_or_else(|| draw.scale(1, host.cpus)));
         let period = draw.scale(5 * MS, 50 * MS);
         let work = draw.scale(100 * US, 5 * MS);
         let _ = writeln!(
@@ -40,6 +42,11 @@ pub fn busy(draw: &mut Draw, host: Host, unsettled: Nanos, out: &mut String) {
             "workload = {{ kind = \"io\", compute = \"{work}ns\", wait = \"{period}ns\" }}"
         );
     }
+}
+
+fn divisor(draw: &mut Draw, of: u64) -> u64 {
+    let divisors: Vec<u64> = (1..=of).filter(|&width| of.is_multiple_of(width)).collect();
+    divisors[draw.between(0, divisors.len() as u64 - 1) as usize]
 }
 
 /// VMs of all kinds.
