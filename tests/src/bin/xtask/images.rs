@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use muster_guest_images::{Cache, Kernel, RootDisk};
+use muster_guest_images::{Cache, Kernel, RootDisk, missing_packages};
 use muster_tests::built_program;
 use muster_tests::images::GuestImages;
 
@@ -43,7 +43,7 @@ pub struct AllImages {
 
 /// Builds the guests' init and runs all recipes that have not run yet.
 pub fn prepare() -> anyhow::Result<AllImages> {
-    packages::ensure_installed(&packages::for_images())?;
+    packages::install(&missing_packages())?;
     build::programs()?;
     let cache = Cache::open_default()?;
     let guest = GuestImages::prepare(&cache)?;

@@ -16,11 +16,17 @@ pub struct Tool {
 /// The lab host's emulator.
 pub const QEMU: Tool = tool("qemu-system-x86_64", "qemu-system-x86");
 
+/// What tests run, beside what makes images.
+pub const FOR_TESTS: [Tool; 3] = [
+    QEMU,
+    // Checks ACPI tables.
+    tool("iasl", "acpica-tools"),
+    // Unpacks what is packed here.
+    tool("cpio", "cpio"),
+];
+
 /// Compiles libFuzzer.
 pub const CXX: Tool = tool("g++", "g++");
-
-/// Checks ACPI tables, in unit tests.
-pub const IASL: Tool = tool("iasl", "acpica-tools");
 
 /// What compiles the minimal kernel, beside what the recipes for images run.
 pub const FOR_MINIMAL_KERNEL: [Tool; 6] = [
@@ -36,20 +42,6 @@ const fn tool(program: &'static str, package: &'static str) -> Tool {
     Tool { program, package }
 }
 
-/// What the recipes for images run. Root file systems are made without root by way of the last two.
-pub fn for_images() -> Vec<Tool> {
-    let mut tools = vec![
-        tool("mmdebstrap", "mmdebstrap"),
-        tool("mke2fs", "e2fsprogs"),
-        tool("xz", "xz-utils"),
-    ];
-    if !nix::unistd::geteuid().is_root() {
-        tools.push(tool("fakeroot", "fakeroot"));
-        tools.push(tool("newuidmap", "uidmap"));
-    }
-    tools
-}
-
 /// Makes sure that `tools` are there, installing their packages if need be.
 pub fn ensure_installed(tools: &[Tool]) -> Result<()> {
     let missing: Vec<&str> = tools
@@ -57,6 +49,11 @@ pub fn ensure_installed(tools: &[Tool]) -> Result<()> {
         .filter(|tool| find(tool.program).is_none())
         .map(|tool| tool.package)
         .collect();
+    install(&missing)
+}
+
+/// Installs packages.
+pub fn install(missing: &[&str]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
@@ -65,14 +62,14 @@ pub fn ensure_installed(tools: &[Tool]) -> Result<()> {
         bail!("these packages are missing: as root, run `apt-get install {list}`");
     };
     eprintln!("xtask: installing {list}");
-    if !apt_get(become_root, &["install"], &missing)? {
+    if !apt_get(become_root, &["install"], missing)? {
         // Fresh machines have no package lists, old ones name files that are gone.
         ensure!(
             apt_get(become_root, &["update"], &[])?,
             "`apt-get update` failed"
         );
         ensure!(
-            apt_get(become_root, &["install"], &missing)?,
+            apt_get(become_root, &["install"], missing)?,
             "`apt-get install {list}` failed"
         );
     }

@@ -32,7 +32,7 @@ pub struct TestArgs {
 
 /// Runs the task. Its output ends in the test runner's summary.
 pub fn run(args: &TestArgs) -> TaskResult {
-    packages::ensure_installed(&[packages::QEMU, packages::IASL])?;
+    packages::ensure_installed(&packages::FOR_TESTS)?;
     ensure_nextest()?;
     step("format", cargo().args(["fmt", "--all", "--check"]))?;
     let clippy = [
