@@ -65,6 +65,7 @@ pub fn recording(snapshot: &Snapshot, switches: &[SwitchRecord], window: Window)
         spans_lost: 0,
         marks: Vec::new(),
         runstates: Vec::new(),
+        turns: Vec::new(),
         decisions: 0,
         events: 0,
         hash: 0,

@@ -16,7 +16,9 @@ mod apply;
 mod caps;
 mod changed;
 mod input;
+mod loans;
 mod places;
+mod switched;
 mod units;
 mod vms;
 
@@ -24,7 +26,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::actuator::{Actuator, Switch};
 use crate::policy::{Event, Policy};
-use crate::view::{LockState, VcpuView, View};
+use crate::view::{CpuView, LockState, VcpuView, View};
 use crate::{CpuId, Level, Nanos, Plan, RunTimes, Runstate, Topology, VcpuId, VmId, VmSpec};
 
 pub use apply::Violation;
@@ -304,8 +306,10 @@ impl Engine {
                     reason: order.reason,
                 });
             }
-            // Behind a loan the turn begins, and whoever is there leaves for it, when the loan ends.
-            let lent = self.view.cpu(cpu).loan.is_some();
+            // Behind a loan the turn begins, and who is there and is lent the CPU leaves for it, when the
+            // loan ends.
+            let CpuView { loan, occupant, .. } = *self.view.cpu(cpu);
+            let lent = loan.is_some_and(|loan| loan.to.is_some() && loan.to == occupant);
             *order = Order {
                 next,
                 grace_ns: if lent { order.grace_ns } else { 0 },
@@ -358,41 +362,6 @@ impl Engine {
             _ if !self.policy.wants_lock_hints() => {}
             _ => self.events.push_back(Event::LockHint { vcpu }),
         }
-    }
-
-    /// A switch has happened: time is charged differently from now on.
-    ///
-    /// # Panics
-    /// If the vCPU is on another CPU too: no actuator may let that happen.
-    fn occupy(&mut self, cpu: CpuId, occupant: Option<VcpuId>, grace_used_ns: Nanos) {
-        let before = self.view.cpus[cpu.index()].occupant;
-        if before == occupant {
-            return;
-        }
-        if let Some(vcpu) = before {
-            self.account(vcpu);
-            let now = self.now;
-            let state = self.view.vcpu_mut(vcpu);
-            let ran = state.runstate() == Runstate::Running;
-            state.on_cpu = None;
-            state.left_at = now;
-            state.grace_ns += grace_used_ns;
-            let (vm, lock) = (state.vm, state.lock);
-            self.count_for_cap(vm, ran, false);
-            if matches!(lock, LockState::Holding { .. }) && self.policy.wants_lock_hints() {
-                self.events.push_back(Event::LockHint { vcpu });
-            }
-        }
-        if let Some(vcpu) = occupant {
-            self.account(vcpu);
-            let state = self.view.vcpu_mut(vcpu);
-            let elsewhere = state.on_cpu.replace(cpu);
-            assert_eq!(elsewhere, None, "{vcpu} starts on {cpu} while on another");
-            state.last_cpu = Some(cpu);
-            let (vm, runs) = (state.vm, state.runstate() == Runstate::Running);
-            self.count_for_cap(vm, false, runs);
-        }
-        self.view.cpus[cpu.index()].occupant = occupant;
     }
 }
 

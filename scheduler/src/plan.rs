@@ -67,6 +67,8 @@ pub enum Change {
         to: Option<VcpuId>,
         /// When it comes back at the latest.
         until: Nanos,
+        /// Whether the policy is told what was had of it.
+        is_debt: bool,
         /// For people.
         reason: &'static str,
     },
@@ -160,11 +162,22 @@ impl Plan {
 
     /// Lends `cpu` to `to` until `until`, or until something else is planned for it or for `to`.
     pub fn lend(&mut self, cpu: CpuId, to: Option<VcpuId>, until: Nanos) {
+        self.push_loan(cpu, to, until, false);
+    }
+
+    /// The same. When it is over, the policy is told what was had of it
+    /// ([`Borrowed`](crate::Event::Borrowed)).
+    pub fn lend_as_debt(&mut self, cpu: CpuId, to: Option<VcpuId>, until: Nanos) {
+        self.push_loan(cpu, to, until, true);
+    }
+
+    fn push_loan(&mut self, cpu: CpuId, to: Option<VcpuId>, until: Nanos, is_debt: bool) {
         let reason = self.reason;
         self.changes.push(Change::Lend {
             cpu,
             to,
             until,
+            is_debt,
             reason,
         });
     }
@@ -222,17 +235,20 @@ impl Plan {
     /// so far. It does not say who has the turn there, nor does it mind a loan that is there already.
     pub fn can_lend(&self, view: &View, cpu: CpuId, vcpu: VcpuId) -> bool {
         let state = view.vcpu(vcpu);
-        let in_the_way = |change: &Change| {
-            let Change::Lend { cpu: lent, to, .. } = *change else {
-                return false;
-            };
-            lent == cpu || to == Some(vcpu)
-        };
+        let borrows =
+            |change: &Change| matches!(change, Change::Lend { to, .. } if *to == Some(vcpu));
         state.runnable()
             && state.allowed.contains(cpu)
             && state.loan.is_none()
             && self.turn_after(view, vcpu).is_none()
-            && !self.changes.iter().any(in_the_way)
+            && !self.lends(cpu)
+            && !self.changes.iter().any(borrows)
+    }
+
+    /// For layers: whether `cpu` is lent by what is planned so far.
+    pub fn lends(&self, cpu: CpuId) -> bool {
+        let mut changes = self.changes.iter();
+        changes.any(|change| matches!(change, Change::Lend { cpu: lent, .. } if *lent == cpu))
     }
 
     /// Forgets everything, and keeps the memory.

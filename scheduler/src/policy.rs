@@ -44,6 +44,16 @@ pub enum Event {
         /// Which.
         vcpu: VcpuId,
     },
+    /// Somebody has had CPU time that was another's: a [grace](crate::Switch::grace_ns) was used, or a
+    /// loan [as a debt](crate::Plan::lend_as_debt) is over.
+    Borrowed {
+        /// Who has had it; `None`: the CPU idled.
+        by: Option<VcpuId>,
+        /// Whose turn it was; `None`: the CPU would have been idle.
+        from: Option<VcpuId>,
+        /// How much. What a machine has delivered late counts only as far as the loan lasted.
+        ns: Nanos,
+    },
     /// A CPU is free, and not because of this policy's own plan: its VM has left, it has come online,
     /// or the vCPU that had it may not run there any more.
     Idle {
@@ -87,6 +97,32 @@ pub struct Claims {
     /// The longest time for which a vCPU stays ready while the set of VMs is the same, given the
     /// number of vCPUs per CPU (rounded up) and of VMs. `None`: it may wait for ever.
     pub ready_max_ns: Option<fn(&Load) -> Nanos>,
+    /// It lends CPU time to holders of locks, and has it paid back.
+    pub repays: Option<Repays>,
+    /// It may hold vCPUs back and lend CPUs for reasons of its own, so that a creditor that waited can be
+    /// held back, or the CPU lent to another, in the very moment when the debtor's turn begins.
+    pub holds_back: bool,
+}
+
+/// How loans to holders of locks are bounded and paid back.
+///
+/// At any time a vCPU has had, of what was borrowed within `kept_for_ns` and is not paid back, at most
+/// `limit_ns` and `loan_ns`. When a vCPU begins a turn and owes as much as `worth_ns` to one who waits
+/// for a CPU and may have this one, it pays first, to that one or to another; unless a part of the policy
+/// [holds vCPUs back](Claims::holds_back).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repays {
+    /// Who owes more borrows nothing.
+    pub limit_ns: Nanos,
+    /// The longest boost, and a grace at its end.
+    pub loan_ns: Nanos,
+    /// The least debt that must be paid.
+    pub worth_ns: Nanos,
+    /// For how long a debt is kept for a creditor that does not wait.
+    pub kept_for_ns: Nanos,
+    /// Whether time on a CPU that would have been idle is owed too: then the CPU idles as long when
+    /// the vCPU begins a turn.
+    pub idle: bool,
 }
 
 /// How much there is to schedule.

@@ -50,6 +50,8 @@ pub struct VcpuView {
     pub grace_ns: Nanos,
     /// Locks. Kept up only for policies that [want it](crate::Policy::wants_lock_hints).
     pub lock: LockState,
+    /// What it has had of its loan up to `since`.
+    pub(crate) borrowed_ns: Nanos,
     pub(crate) hard: CpuSet,
     pub(crate) since: Nanos,
     pub(crate) times: RunTimes,
@@ -132,6 +134,10 @@ pub struct Loan {
     pub until: Nanos,
     /// Who has it held a lock when the loan began: it ends as soon as that is free.
     pub for_lock: bool,
+    /// The policy is told what was had of it.
+    pub is_debt: bool,
+    /// When it began.
+    pub(crate) since: Nanos,
 }
 
 /// A CPU.

@@ -2,7 +2,7 @@
 
 use super::{Deadline, Engine};
 use crate::plan::{Change, GRACE_MAX, LOAN_MAX};
-use crate::view::{Loan, LockState};
+use crate::view::Loan;
 use crate::{CpuId, Event, Level, Nanos, Turn, UnitId, VcpuId, VmId};
 
 /// A rule that a plan broke.
@@ -101,7 +101,13 @@ impl Engine {
         for change in changes {
             match *change {
                 Change::Assign { cpu, turn, .. } => self.assign(cpu, turn)?,
-                Change::Lend { cpu, to, until, .. } => self.lend(cpu, to, until)?,
+                Change::Lend {
+                    cpu,
+                    to,
+                    until,
+                    is_debt,
+                    ..
+                } => self.lend(cpu, to, until, is_debt)?,
                 Change::TakeBack { cpu } => {
                     self.remember(cpu);
                     self.set_loan(cpu, None);
@@ -208,28 +214,6 @@ impl Engine {
         Ok(())
     }
 
-    fn lend(&mut self, cpu: CpuId, to: Option<VcpuId>, until: Nanos) -> Result<(), Violation> {
-        let mut for_lock = false;
-        if let Some(vcpu) = to {
-            let state = self.view.vcpu(vcpu);
-            if let Some(other) = state.turn.or(state.loan.filter(|&lent| lent != cpu)) {
-                return Err(Violation::TwoCpus(vcpu, other, cpu));
-            }
-            if !state.runnable() {
-                return Err(Violation::IdleBorrower(vcpu));
-            }
-            for_lock = matches!(state.lock, LockState::Holding { .. });
-        }
-        self.remember(cpu);
-        let loan = Loan {
-            to,
-            until,
-            for_lock,
-        };
-        self.set_loan(cpu, Some(loan));
-        Ok(())
-    }
-
     /// No unit has turns at [`Level::Slot`] for a part of its runnable members. One that has halted
     /// may have been left out for another vCPU to use its CPU; one that has woken is missed once the
     /// policy knows and plans for its unit again. Loans, which layers make, split nothing.
@@ -297,7 +281,7 @@ impl Engine {
         }
     }
 
-    fn remember(&mut self, cpu: CpuId) {
+    pub(super) fn remember(&mut self, cpu: CpuId) {
         let state = self.view.cpu(cpu);
         self.journal.cpus.push((cpu, state.turn, state.loan));
     }
@@ -316,12 +300,17 @@ impl Engine {
         self.journal.cpus = journal;
     }
 
-    /// Gives a CPU a turn, and keeps the vCPUs' side and the deadlines true.
+    /// Gives a CPU a turn, and keeps the vCPUs' side and the deadlines true. A loan ends with the turn of
+    /// whom it was lent by.
     pub(super) fn set_turn(&mut self, cpu: CpuId, turn: Option<Turn>) {
-        let before = std::mem::replace(&mut self.view.cpus[cpu.index()].turn, turn);
+        let before = self.view.cpu(cpu).turn;
         if before == turn {
             return;
         }
+        if before.map(|old| old.vcpu) != turn.map(|new| new.vcpu) {
+            self.set_loan(cpu, None);
+        }
+        self.view.cpus[cpu.index()].turn = turn;
         self.touched.push(cpu);
         if let Some(old) = before {
             self.view.vcpu_mut(old.vcpu).turn = None;
@@ -334,27 +323,6 @@ impl Engine {
             // One that has ended already, and comes back because a plan is refused, is over.
             if let Some(until) = new.until.filter(|&until| until > self.now) {
                 self.deadlines.insert((until, Deadline::SliceEnd(cpu)));
-            }
-        }
-    }
-
-    /// Begins or ends a loan of a CPU.
-    pub(super) fn set_loan(&mut self, cpu: CpuId, loan: Option<Loan>) {
-        let before = std::mem::replace(&mut self.view.cpus[cpu.index()].loan, loan);
-        if before == loan {
-            return;
-        }
-        self.touched.push(cpu);
-        if let Some(old) = before {
-            self.deadlines.remove(&(old.until, Deadline::LoanEnd(cpu)));
-            if let Some(vcpu) = old.to {
-                self.view.vcpu_mut(vcpu).loan = None;
-            }
-        }
-        if let Some(new) = loan {
-            self.deadlines.insert((new.until, Deadline::LoanEnd(cpu)));
-            if let Some(vcpu) = new.to {
-                self.view.vcpu_mut(vcpu).loan = Some(cpu);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What an input has changed, for those who write down what happens.
 
 use super::Engine;
-use crate::{CpuId, VcpuId};
+use crate::{CpuId, Runstate, VcpuId};
 
 /// What the last input has changed. Who is named may be named twice, may have changed back, and may
 /// be gone.
@@ -31,6 +31,9 @@ impl Engine {
         let now = self.now;
         self.changed.vcpus.push(vcpu);
         let state = self.view.vcpu_mut(vcpu);
+        if state.runstate() == Runstate::Running && state.loan == state.on_cpu {
+            state.borrowed_ns += now - state.since;
+        }
         state.times = state.times(now);
         state.since = now;
     }

@@ -16,6 +16,8 @@ impl Engine {
             self.view.online.remove(cpu);
             self.set_loan(cpu, None);
             self.drop_turn(cpu);
+            // Whoever is there leaves at once, lock or not.
+            self.orders[cpu.index()].grace_ns = 0;
         }
         for vcpu in (0..self.view.vcpus.len() as u32).map(VcpuId) {
             let online = self.view.online;

@@ -31,6 +31,7 @@ impl Engine {
                 last_cpu: None,
                 left_at: self.now,
                 grace_ns: 0,
+                borrowed_ns: 0,
                 lock: LockState::Free,
                 hard: spec.hard_affinity,
                 since: self.now,
@@ -102,6 +103,7 @@ impl Engine {
         self.events.retain(|event| match *event {
             Event::Wake { vcpu } | Event::Halt { vcpu } | Event::LockHint { vcpu } => !is_of(vcpu),
             Event::Changed { vm: other } => other != vm,
+            Event::Borrowed { by, from, .. } => !by.is_some_and(is_of) && !from.is_some_and(is_of),
             _ => true,
         });
     }

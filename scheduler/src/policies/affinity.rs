@@ -361,7 +361,7 @@ impl Policy for Affinity {
             Event::Changed { vm } => {
                 self.place_again(now, view.vm(vm).vcpus(), view, plan);
             }
-            Event::LockHint { .. } => {}
+            Event::LockHint { .. } | Event::Borrowed { .. } => {}
         }
     }
 }

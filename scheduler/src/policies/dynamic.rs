@@ -336,7 +336,7 @@ impl Policy for Dynamic {
             }
             Event::Changed { .. } => self.share_out(now, view, plan),
             Event::Tick => self.tick(now, view, plan),
-            Event::LockHint { .. } => {}
+            Event::LockHint { .. } | Event::Borrowed { .. } => {}
         }
         self.write(now, view, plan);
     }

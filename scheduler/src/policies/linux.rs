@@ -375,7 +375,7 @@ impl Policy for Linux {
                     plan.tick(now + self.balance_ns);
                 }
             }
-            Event::LockHint { .. } => {}
+            Event::LockHint { .. } | Event::Borrowed { .. } => {}
         }
         self.write(now, view, plan);
     }

@@ -209,7 +209,8 @@ impl Policy for Pinned {
             | Event::Offline { .. }
             | Event::Changed { .. }
             | Event::Tick
-            | Event::LockHint { .. } => {}
+            | Event::LockHint { .. }
+            | Event::Borrowed { .. } => {}
         }
     }
 }

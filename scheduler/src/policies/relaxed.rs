@@ -350,6 +350,8 @@ impl Policy for Relaxed {
         // Who is stopped gives up CPU time, and leaves CPUs idle if nobody else wants them.
         Claims {
             gangs: self.inner.claims().gangs,
+            repays: self.inner.claims().repays,
+            holds_back: true,
             ..Claims::default()
         }
     }

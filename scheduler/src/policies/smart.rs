@@ -6,12 +6,16 @@
 //! Approach: two cures over any policy.
 //! - *Grace*: whoever has to leave a CPU may first leave its lock, for a bounded time. It is looked
 //!   at after it has stopped, since a lock that is free when one looks may be taken when one stops.
-//!   The grace that was used is a debt to the vCPU that had to wait: at the debtor's next turn, the
-//!   creditor has the CPU first, for as long. A debt lapses when its creditor waits for no CPU any
-//!   more; while a vCPU's debt is over a limit, it gets no grace.
+//!   The grace that was used is owed to the vCPU whose turn began later for it.
 //! - *Boost*: a holder that was stopped nevertheless is lent the CPU of a sibling that spins, for a
-//!   short time or until the lock is free. The sibling's VM pays with its own time, so nothing is to
-//!   be repaid; a pair may do so once per pause.
+//!   short time or until the lock is free. What it had is owed to the sibling. A pair may do so once
+//!   per pause.
+//!
+//! Both are paid back alike, from the debtor's own turns: when one begins, and a creditor waits for a
+//! CPU that may be this one, the creditor has it first, for as long as it is owed. Where the CPU would
+//! have been idle, grace keeps nobody waiting, but it takes the vCPU ahead of its siblings: then the
+//! CPU idles first. Other CPUs, of the same gang too, do not wait for that. A vCPU that owes more than
+//! a limit is lent nothing. `ledger.rs` keeps the books.
 //!
 //! Terms: a *holder* holds a lock, a *waiter* spins for one, a *stranded* holder has no CPU.
 //!
@@ -20,26 +24,23 @@
 //! multiprocessor virtual machines" (2004), for lock-holder preemption in guests; Kashyap, Min, Kim,
 //! "Scaling guest OS critical sections with eCS" (2018), for grace granted by a hypervisor.
 
+mod ledger;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::ledger::{KEPT_FOR, Ledger, WORTH};
 use crate::params::{Args, Param, time};
 use crate::plan::{Change, GRACE_MAX, LOAN_MAX};
-use crate::policy::{Claims, Event, Granularity, Policy};
-use crate::view::LockState;
+use crate::policy::{Claims, Event, Granularity, Policy, Repays};
+use crate::view::{CpuView, LockState};
 use crate::{CpuId, MS, Nanos, Plan, SECOND, US, VcpuId, View, VmId};
 
 /// How often stranded holders are looked at while there are some.
 const SCAN: Nanos = MS;
 
-/// What a vCPU owes.
-#[derive(Debug, Clone, Default)]
-struct Account {
-    /// The grace, out of all that it has ever used, that is a debt already or was one.
-    booked_ns: Nanos,
-    debt_ns: Nanos,
-    /// Who had to wait last.
-    creditor: Option<VcpuId>,
-}
+/// Why CPUs are lent.
+const BOOST: &str = "a sibling spins for the lock that it holds";
+const REPAYMENT: &str = "time is repaid that a lock holder had";
 
 /// What can be set.
 pub const PARAMS: &[Param] = &[
@@ -55,7 +56,7 @@ pub const PARAMS: &[Param] = &[
         500 * US,
         0,
         5 * MS,
-        "no grace for a vCPU that owes more than this",
+        "a vCPU that owes more than this is lent no time",
     ),
     time(
         "boost",
@@ -81,8 +82,9 @@ pub struct Smart {
     debt_max_ns: Nanos,
     boost_ns: Nanos,
     pause_ns: Nanos,
-    /// Per vCPU.
-    accounts: Vec<Account>,
+    ledger: Ledger,
+    /// Whether a grace that kept nobody waiting is a debt. Not where no CPU may idle.
+    owes_idle: bool,
     stranded: BTreeSet<VcpuId>,
     scan_at: Option<Nanos>,
     /// By holder and waiter: their last boost, if it was within the pause.
@@ -94,13 +96,15 @@ pub struct Smart {
 impl Smart {
     /// From `smart:grace=,debt=,boost=,pause=`.
     pub fn new(args: &Args, inner: Box<dyn Policy>) -> Self {
+        let owes_idle = !inner.claims().work_conserving;
         Self {
             inner,
             grace_ns: args.duration("grace"),
             debt_max_ns: args.duration("debt"),
             boost_ns: args.duration("boost"),
             pause_ns: args.duration("pause"),
-            accounts: Vec::new(),
+            ledger: Ledger::default(),
+            owes_idle,
             stranded: BTreeSet::new(),
             scan_at: None,
             boosts: BTreeMap::new(),
@@ -108,26 +112,10 @@ impl Smart {
         }
     }
 
-    fn open_accounts(&mut self, vm: VmId, view: &View) {
-        for vcpu in view.vm(vm).vcpus() {
-            self.accounts[vcpu.index()] = Account {
-                booked_ns: view.vcpu(vcpu).grace_ns,
-                ..Account::default()
-            };
-        }
-    }
-
     /// Forgets a VM, whose numbers will be others'.
-    fn close_accounts(&mut self, vm: VmId, view: &View) {
+    fn forget(&mut self, vm: VmId, view: &View) {
+        self.ledger.close(vm, view);
         let leaves = |vcpu: VcpuId| view.find_vcpu(vcpu).is_none_or(|state| state.vm == vm);
-        for vcpu in view.vm(vm).vcpus() {
-            self.accounts[vcpu.index()] = Account::default();
-        }
-        for account in &mut self.accounts {
-            if account.creditor.is_some_and(leaves) {
-                account.creditor = None;
-            }
-        }
         self.stranded.retain(|&holder| !leaves(holder));
         self.boosts.retain(|&(holder, _), _| !leaves(holder));
     }
@@ -146,62 +134,58 @@ impl Smart {
                 continue;
             };
             let next = turn.map(|turn| turn.vcpu);
-            if let Some(next) = next {
-                self.repay(now, cpu, next, view, plan);
-            }
             if let Some(leaver) = view.cpu(cpu).occupant
-                && self.grant(leaver, next, view)
+                && self.grant(leaver, view)
                 && let Change::Assign { grace_ns, .. } = &mut plan.changes_mut()[index]
             {
                 *grace_ns = (*grace_ns).max(self.grace_ns);
             }
+            // After that: who leaves may be the one who is paid.
+            if let Some(next) = next {
+                self.repay(now, cpu, next, view, plan);
+                self.repay_another(now, next, view, plan);
+            }
         }
-    }
-
-    /// Brings a vCPU's debt up to date.
-    fn book(&mut self, debtor: VcpuId, view: &View) -> &mut Account {
-        let account = &mut self.accounts[debtor.index()];
-        let used_ns = view.vcpu(debtor).grace_ns;
-        account.debt_ns += used_ns - account.booked_ns;
-        account.booked_ns = used_ns;
-        if account.creditor.is_none() {
-            account.debt_ns = 0;
-        }
-        account
     }
 
     /// `debtor` gets a turn on `cpu`: if it owes time to one who waits, that one goes first.
     fn repay(&mut self, now: Nanos, cpu: CpuId, debtor: VcpuId, view: &View, plan: &mut Plan) {
-        let account = self.book(debtor, view);
-        let Some(creditor) = account.creditor.filter(|_| account.debt_ns > 0) else {
+        let waits = |creditor: Option<VcpuId>| match creditor {
+            Some(vcpu) => {
+                let on_cpu = view.vcpu(vcpu).on_cpu;
+                on_cpu.is_none_or(|on| on == cpu) && plan.can_lend(view, cpu, vcpu)
+            }
+            None => !plan.lends(cpu),
+        };
+        let Some(debt) = self.ledger.due(now, debtor, cpu, waits, view) else {
             return;
         };
-        if plan.can_lend(view, cpu, creditor) {
-            let debt_ns = account.debt_ns.min(LOAN_MAX);
-            plan.because("time is repaid that a lock holder took");
-            plan.lend(cpu, Some(creditor), now + debt_ns);
-            account.debt_ns = 0;
-        } else if !view.vcpu(creditor).runnable() {
-            account.debt_ns = 0;
+        let paid_ns = debt.to.map_or_else(|| idled_ns(now, debtor, view), |_| 0);
+        let ns = debt.ns.saturating_sub(paid_ns).min(LOAN_MAX);
+        if ns > 0 {
+            plan.because(REPAYMENT).lend_as_debt(cpu, debt.to, now + ns);
         }
     }
 
-    /// Whether `leaver` may stay until its lock is free, at the expense of `next`.
-    fn grant(&mut self, leaver: VcpuId, next: Option<VcpuId>, view: &View) -> bool {
+    /// `creditor` gets a turn of its own: if it was lent a CPU at this moment, another may be paid there.
+    fn repay_another(&mut self, now: Nanos, creditor: VcpuId, view: &View, plan: &mut Plan) {
+        let Some(cpu) = view.vcpu(creditor).loan else {
+            return;
+        };
+        let CpuView { turn, loan, .. } = *view.cpu(cpu);
+        let paid_now = loan.is_some_and(|loan| loan.since == now);
+        if let Some(debtor) = turn.filter(|_| paid_now).map(|turn| turn.vcpu)
+            && plan.turn_after(view, debtor) == Some(cpu)
+        {
+            self.repay(now, cpu, debtor, view, plan);
+        }
+    }
+
+    /// Whether `leaver` may stay until its lock is free.
+    fn grant(&self, leaver: VcpuId, view: &View) -> bool {
         // One that only moves waits no longer than a switch takes.
         let stays = view.vcpu(leaver).halted || self.coming.binary_search(&leaver).is_ok();
-        if stays {
-            return false;
-        }
-        let debt_max_ns = self.debt_max_ns;
-        let account = self.book(leaver, view);
-        if account.debt_ns > debt_max_ns {
-            return false;
-        }
-        if next.is_some() || account.debt_ns == 0 {
-            account.creditor = next;
-        }
-        true
+        !stays && self.ledger.owed_by(leaver) <= self.debt_max_ns
     }
 
     /// A vCPU was found to hold a lock without a CPU, or to spin for one.
@@ -271,10 +255,13 @@ impl Smart {
         if !plan.can_lend(view, cpu, holder) {
             return false;
         }
+        if self.ledger.owed_by(holder) > self.debt_max_ns {
+            return false;
+        }
         self.boosts.retain(|_, at| rests(at));
         self.boosts.insert(pair, now);
-        plan.because("a sibling spins for the lock that it holds");
-        plan.lend(cpu, Some(holder), now + self.boost_ns);
+        plan.because(BOOST)
+            .lend_as_debt(cpu, Some(holder), now + self.boost_ns);
         true
     }
 }
@@ -284,6 +271,13 @@ fn held_since(vcpu: VcpuId, view: &View) -> Option<Nanos> {
         LockState::Holding { since } => Some(since),
         LockState::Free | LockState::Waiting => None,
     }
+}
+
+/// For how long a vCPU's CPU has idled in its turn as a repayment, which is booked when that is over.
+fn idled_ns(now: Nanos, debtor: VcpuId, view: &View) -> Nanos {
+    let loan = view.vcpu(debtor).turn.and_then(|cpu| view.cpu(cpu).loan);
+    let idles = loan.filter(|loan| loan.is_debt && loan.to.is_none());
+    idles.map_or(0, |loan| now - loan.since)
 }
 
 /// Whether a vCPU holds a lock and could leave it if it had a CPU.
@@ -308,26 +302,40 @@ impl Policy for Smart {
     }
 
     fn describe(&self, view: &View) -> String {
-        self.inner.describe(view)
+        self.inner.describe(view) + &self.ledger.describe(view)
     }
 
     fn claims(&self) -> Claims {
-        self.inner.claims()
+        Claims {
+            repays: Some(Repays {
+                limit_ns: self.debt_max_ns,
+                loan_ns: self.grace_ns + self.boost_ns,
+                worth_ns: WORTH,
+                kept_for_ns: KEPT_FOR,
+                idle: self.owes_idle,
+            }),
+            ..self.inner.claims()
+        }
     }
 
     fn on_event(&mut self, now: Nanos, event: &Event, view: &View, plan: &mut Plan) {
-        if self.accounts.len() < view.vcpu_ids() {
-            self.accounts.resize(view.vcpu_ids(), Account::default());
+        self.ledger.make_room(view);
+        if let Event::Borrowed { by, from, ns } = *event {
+            // Only this layer keeps books.
+            if from.is_some() || self.owes_idle {
+                self.ledger.book(now, by, from, ns);
+            }
+            return;
         }
         if let Event::Arrive { vm } = *event {
-            self.open_accounts(vm, view);
+            self.ledger.open(vm, view);
         }
         self.inner.on_event(now, event, view, plan);
         self.amend(now, view, plan);
         match *event {
             Event::LockHint { vcpu } => self.hint(now, vcpu, view, plan),
             Event::Tick => self.scan(now, view, plan),
-            Event::Leave { vm } => self.close_accounts(vm, view),
+            Event::Leave { vm } => self.forget(vm, view),
             _ => {}
         }
     }

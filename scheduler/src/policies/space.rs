@@ -304,7 +304,7 @@ impl Policy for Space {
                     self.rotate(now, cpu, view, plan);
                 }
             }
-            Event::Tick | Event::LockHint { .. } => {}
+            Event::Tick | Event::LockHint { .. } | Event::Borrowed { .. } => {}
         }
     }
 }

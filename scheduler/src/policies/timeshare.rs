@@ -312,7 +312,7 @@ impl<Q: ReadyQueue> Policy for Timeshare<Q> {
                     }
                 }
             }
-            Event::LockHint { .. } => {}
+            Event::LockHint { .. } | Event::Borrowed { .. } => {}
         }
     }
 }

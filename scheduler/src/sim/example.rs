@@ -22,6 +22,7 @@ pub fn recording(policy: &str, cpus: u32, duration_ns: Nanos) -> Recording {
         spans_lost: 0,
         marks: Vec::new(),
         runstates: Vec::new(),
+        turns: Vec::new(),
         decisions: 0,
         events: 0,
         hash: 0,

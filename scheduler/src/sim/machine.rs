@@ -182,6 +182,12 @@ impl Run<'_> {
         self.begin_start(id)
     }
 
+    /// A CPU is taken away: whoever is there leaves at once, lock or not.
+    pub(super) fn deny_grace(&mut self, id: CpuId) {
+        self.cpu(id).grace_ns = 0;
+        self.end_grace(id);
+    }
+
     /// A vCPU that goes on only because it held a lock has left it.
     pub(super) fn end_grace(&mut self, id: CpuId) {
         if matches!(self.cpu(id).switching, Switching::Grace { .. }) {
@@ -199,8 +205,13 @@ impl Run<'_> {
             _ => 0,
         };
         if grace_used_ns > 0 {
-            self.recorder
-                .mark(now, MarkKind::Grace(place, grace_used_ns));
+            let turn = self.engine.view().cpu(id).turn.map(|turn| turn.vcpu);
+            let kind = MarkKind::Grace {
+                vcpu: place,
+                used_ns: grace_used_ns,
+                turn: turn.map(|next| self.vcpu(next).place()),
+            };
+            self.recorder.mark(now, kind);
         }
         let comes_back = self.cpu(id).target == Some(vcpu);
         if self.vcpu(vcpu).holds_lock() && !comes_back {

@@ -356,13 +356,16 @@ impl Run<'_> {
             MarkKind::Arrive { vm } => of_vm(vm, "arrives"),
             MarkKind::Leave { vm } => of_vm(vm, "leaves"),
             MarkKind::HolderPreempted(vcpu) => of_vcpu(vcpu, "stopped while it holds a lock"),
-            MarkKind::Grace(vcpu, time) => {
-                of_vcpu(vcpu, &format!("stayed {} us for its lock", micros(time)))
-            }
+            MarkKind::Grace {
+                vcpu,
+                used_ns: time,
+                ..
+            } => of_vcpu(vcpu, &format!("stayed {} us for its lock", micros(time))),
             MarkKind::Loan { cpu, to, .. } => {
                 let to = to.map_or("nobody".to_owned(), |vcpu| self.palette.vcpu(vcpu));
                 of_cpu(cpu, format!("lent to {to}"))
             }
+            MarkKind::LoanOver(cpu) => of_cpu(cpu, "is lent no more".to_owned()),
             MarkKind::CoStop(vcpu) => of_vcpu(vcpu, "co-stopped"),
             MarkKind::Migrate(vcpu, cpu) => of_vcpu(vcpu, &format!("moves to CPU {}", cpu.0)),
             MarkKind::Online(cpu, true) => of_cpu(cpu, "comes back".to_owned()),

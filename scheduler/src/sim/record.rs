@@ -121,6 +121,17 @@ pub struct RunstateChange {
     pub state: Option<Runstate>,
 }
 
+/// A CPU was given to another vCPU, whether that got there or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TurnChange {
+    /// When.
+    pub at_ns: Nanos,
+    /// Which.
+    pub cpu: CpuId,
+    /// Whose turn it is from now on.
+    pub vcpu: Option<VcpuRef>,
+}
+
 /// Something that happened at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -138,7 +149,14 @@ pub enum MarkKind {
     /// A vCPU was stopped while it held a lock.
     HolderPreempted(VcpuRef),
     /// A vCPU that was about to be stopped went on, since it held a lock.
-    Grace(VcpuRef, Nanos),
+    Grace {
+        /// Who.
+        vcpu: VcpuRef,
+        /// For how long.
+        used_ns: Nanos,
+        /// Whose turn it was at its end; `None`: the CPU would have been idle.
+        turn: Option<VcpuRef>,
+    },
     /// A CPU was lent.
     Loan {
         /// The CPU.
@@ -149,7 +167,11 @@ pub enum MarkKind {
         turn: Option<VcpuRef>,
         /// When it ends at the latest.
         until_ns: Nanos,
+        /// Whether the borrower owes what it has of it.
+        is_debt: bool,
     },
+    /// A CPU is lent no more.
+    LoanOver(CpuId),
     /// A vCPU was held back.
     CoStop(VcpuRef),
     /// A vCPU moved between CPUs.
@@ -251,6 +273,10 @@ pub struct Recording {
     /// Every vCPU's runstates, in order: from its arrival on, or from the last change before what was
     /// asked for. Empty if spans were not asked for.
     pub runstates: Vec<RunstateChange>,
+    /// Every CPU's turns as the policy gave them, in order, as far as they lasted for any time. Empty
+    /// if spans were not asked for.
+    #[serde(skip)]
+    pub turns: Vec<TurnChange>,
     /// How often the policy was asked.
     pub decisions: u64,
     /// Simulated events.

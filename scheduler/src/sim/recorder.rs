@@ -6,7 +6,7 @@ use std::mem;
 use crate::{CpuId, Level, Nanos, Runstate};
 
 use super::record::{
-    Activity, CpuTotals, Keep, Mark, MarkKind, RunstateChange, SPANS_MAX, Span, VcpuRef,
+    Activity, CpuTotals, Keep, Mark, MarkKind, RunstateChange, SPANS_MAX, Span, TurnChange, VcpuRef,
 };
 
 /// What a CPU is doing.
@@ -36,6 +36,7 @@ pub(super) struct Recorder {
     pub(super) spans_lost: u64,
     pub(super) marks: Vec<Mark>,
     pub(super) runstates: Vec<RunstateChange>,
+    pub(super) turns: Vec<TurnChange>,
     /// Each vCPU's last change before what is kept.
     runstates_before: BTreeMap<VcpuRef, RunstateChange>,
     totals: CpuTotals,
@@ -70,6 +71,7 @@ impl Recorder {
             spans_lost: 0,
             marks: Vec::new(),
             runstates: Vec::new(),
+            turns: Vec::new(),
             runstates_before: BTreeMap::new(),
             totals: CpuTotals::default(),
             vm_times: Vec::new(),
@@ -131,6 +133,17 @@ impl Recorder {
         }
         if self.keep.overlaps(now, now + 1) && self.runstates.len() < SPANS_MAX {
             self.runstates.push(change);
+        }
+    }
+
+    /// Only if [wanted](Self::is_detailed).
+    pub(super) fn turn(&mut self, now: Nanos, cpu: CpuId, vcpu: Option<VcpuRef>) {
+        if self.keep.overlaps(now, now + 1) && self.turns.len() < SPANS_MAX {
+            self.turns.push(TurnChange {
+                at_ns: now,
+                cpu,
+                vcpu,
+            });
         }
     }
 
@@ -266,7 +279,10 @@ impl Fnv {
 
     fn mark(&mut self, now: Nanos, kind: MarkKind) {
         // These are looked for only where they are kept. Spans show them by their level.
-        if matches!(kind, MarkKind::Loan { .. } | MarkKind::Slot { .. }) {
+        if matches!(
+            kind,
+            MarkKind::Loan { .. } | MarkKind::LoanOver(_) | MarkKind::Slot { .. }
+        ) {
             return;
         }
         self.bytes(&now.to_le_bytes());
@@ -274,7 +290,7 @@ impl Fnv {
             MarkKind::Arrive { vm } => (0, None, u64::from(vm)),
             MarkKind::Leave { vm } => (1, None, u64::from(vm)),
             MarkKind::HolderPreempted(vcpu) => (2, Some(vcpu), 0),
-            MarkKind::Grace(vcpu, used) => (3, Some(vcpu), used),
+            MarkKind::Grace { vcpu, used_ns, .. } => (3, Some(vcpu), used_ns),
             MarkKind::Loan { cpu, to, .. } => (4, to, u64::from(cpu.0)),
             MarkKind::CoStop(vcpu) => (5, Some(vcpu), 0),
             MarkKind::Migrate(vcpu, cpu) => (6, Some(vcpu), u64::from(cpu.0)),
@@ -282,6 +298,7 @@ impl Fnv {
             MarkKind::Online(cpu, true) => (8, None, u64::from(cpu.0)),
             MarkKind::Online(cpu, false) => (9, None, u64::from(cpu.0)),
             MarkKind::Slot { number } => (10, None, number),
+            MarkKind::LoanOver(cpu) => (11, None, u64::from(cpu.0)),
         };
         self.bytes(&[tag]);
         self.vcpu(vcpu);

@@ -288,6 +288,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         self.recorder.mark(self.now, MarkKind::Online(cpu, online));
+        self.deny_grace(cpu);
         self.input(if online {
             Input::Online(cpu)
         } else {

@@ -40,6 +40,7 @@ impl Sample {
                 spans_lost: 0,
                 marks: Vec::new(),
                 runstates: Vec::new(),
+                turns: Vec::new(),
                 decisions: 0,
                 events: 0,
                 hash: 0,

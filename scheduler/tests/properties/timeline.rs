@@ -147,7 +147,7 @@ impl<'a> Timeline<'a> {
     /// How long whoever leaves a CPU may stay for its lock, if anybody was granted that.
     pub fn grace_ns(&self) -> Nanos {
         let mut marks = self.recording.marks.iter();
-        let granted = marks.any(|mark| matches!(mark.kind, MarkKind::Grace(..)));
+        let granted = marks.any(|mark| matches!(mark.kind, MarkKind::Grace { .. }));
         if granted { GRACE_MAX } else { 0 }
     }
 

@@ -3,6 +3,7 @@
 //! Each scenario's text says what that is, where it is from, and with which tolerance.
 
 mod barriers;
+mod boosts;
 mod caches;
 mod fairness;
 mod harmless;

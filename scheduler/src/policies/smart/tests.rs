@@ -1,7 +1,7 @@
 use crate::engine::Input;
 use crate::testing::Host;
 use crate::view::LockState;
-use crate::{CpuId, MS, US, VcpuId, VmSpec};
+use crate::{CpuId, Level, MS, Switch, US, VcpuId, VmSpec};
 
 const CPU: CpuId = CpuId(0);
 
@@ -60,19 +60,62 @@ fn grace_is_repaid_at_the_debtors_next_turn() {
 }
 
 #[test]
-fn a_debt_lapses_when_its_creditor_wants_no_cpu() {
-    let mut host = Host::new(1, "pinned:quantum=10ms+smart");
-    host.arrive(1);
-    let creditor = host.arrive(1);
+fn a_debt_lapses_when_its_creditor_wants_no_cpu_for_long() {
+    for (asleep, repaid) in [(50 * MS, true), (150 * MS, false)] {
+        let mut host = Host::new(1, "pinned:quantum=10ms+smart");
+        host.arrive(1);
+        let creditor = host.arrive(1);
+        host.grace_used_ns = 120 * US;
+        host.run_until(10 * MS);
+        host.halt(host.vcpu(creditor, 0));
+        host.run_until(10 * MS + asleep);
+        assert_eq!(host.engine.view().cpu(CPU).loan, None);
+        host.wake(host.vcpu(creditor, 0));
+        // The debtor goes on, and begins a turn when the creditor has had one.
+        let switches = host.switches.len();
+        host.run_until(50 * MS + asleep);
+        let boosted = |switch: &Switch| switch.next.is_some_and(|next| next.1 == Level::Boosted);
+        assert_eq!(host.switches[switches..].iter().any(boosted), repaid);
+    }
+}
+
+#[test]
+fn who_ran_on_where_nobody_waited_begins_its_next_turn_later() {
+    let mut host = Host::new(2, "gang:quantum=10ms+smart");
+    host.arrive(2);
+    host.arrive_as(VmSpec {
+        hard_affinity: "1".parse().unwrap(),
+        ..VmSpec::new("narrow", 1)
+    });
+    // The first to leave is on CPU 0, where nobody is next.
     host.grace_used_ns = 120 * US;
     host.run_until(10 * MS);
-    host.halt(host.vcpu(creditor, 0));
-    assert_eq!(host.on_cpus(), [Some((0, 0))]);
-    host.wake(host.vcpu(creditor, 0));
-    host.run_until(30 * MS);
-    assert_eq!(host.engine.view().cpu(CPU).loan, None);
-    host.run_until(50 * MS);
-    assert_eq!(host.engine.view().cpu(CPU).loan, None);
+    assert_eq!(host.on_cpus(), [None, Some((1, 0))]);
+    host.run_until(20 * MS);
+    assert_eq!(host.on_cpus(), [None, Some((0, 1))]);
+    host.run_until(20 * MS + 119 * US);
+    assert_eq!(host.on_cpus(), [None, Some((0, 1))]);
+    host.run_until(20 * MS + 120 * US);
+    assert_eq!(host.on_cpus(), [Some((0, 0)), Some((0, 1))]);
+    host.run_until(40 * MS);
+    assert_eq!(host.on_cpus(), [Some((0, 0)), Some((0, 1))]);
+}
+
+#[test]
+fn what_a_boost_had_is_paid_back_to_the_sibling() {
+    let (mut host, holder, waiter) = stranded();
+    lock(&mut host, waiter, LockState::Waiting);
+    host.run_until(host.now + 100 * US);
+    let describe = |host: &Host| host.engine.policy().describe(host.engine.view());
+    // The waiter loses its CPU: it is paid when the holder's turn begins.
+    host.input(Input::HardAffinity(waiter, "0".parse().unwrap()));
+    lock(&mut host, waiter, LockState::Free);
+    host.run_until(20 * MS);
+    assert_eq!(describe(&host), "vCPU 0.0 owes vCPU 0.1 100 us\n");
+    let paid_by = host.engine.view().cpu(CPU).turn.unwrap().vcpu;
+    assert_eq!((paid_by, host.on_cpus()[0]), (holder, Some((0, 1))));
+    host.run_until(60 * MS);
+    assert_eq!(describe(&host), "");
 }
 
 #[test]
@@ -97,10 +140,8 @@ fn who_owes_much_gets_no_grace() {
     host.run_until(35 * MS);
     assert_eq!(host.cpu_of(third, 0), Some(CPU));
     assert_eq!(host.switches.last().unwrap().grace_ns, 0);
-    // Once it waits for no CPU at all, the debt lapses.
-    host.halt(host.vcpu(creditor, 0));
-    host.run_until(45 * MS);
-    host.run_until(55 * MS);
+    // The creditor has waited for no CPU for long: the debt lapses.
+    host.run_until(155 * MS);
     assert_eq!(host.switches.last().unwrap().grace_ns, 500 * US);
 }
 

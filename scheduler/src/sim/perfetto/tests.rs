@@ -124,7 +124,11 @@ fn marks_are_on_the_tracks_that_they_are_about() {
     let (vcpu, cpu) = (VcpuRef { vm: 1, index: 2 }, CpuId(3));
     let kinds = [
         MarkKind::HolderPreempted(vcpu),
-        MarkKind::Grace(vcpu, 5000),
+        MarkKind::Grace {
+            vcpu,
+            used_ns: 5000,
+            turn: None,
+        },
         MarkKind::CoStop(vcpu),
         MarkKind::Migrate(vcpu, cpu),
         MarkKind::Online(cpu, false),

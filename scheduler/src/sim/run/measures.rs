@@ -194,6 +194,7 @@ impl Run<'_> {
             hash: self.recorder.hash(),
             marks: self.recorder.marks,
             runstates: self.recorder.runstates,
+            turns: self.recorder.turns,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the engine does that no order tells: runstates, loans and slots, for who looks at a run.
+//! What the engine does that no order tells: runstates, turns, loans and slots, for who looks at a run.
 //!
 //! Approach: the engine names what each input has changed. When all that happens at a moment is dealt
 //! with, what was named is compared with what was written down last.
@@ -31,6 +31,7 @@ pub(in crate::sim) struct Watch {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct SeenCpu {
+    turn: Option<VcpuRef>,
     loan: Option<Loan>,
     /// The vCPU with a turn of its gang's.
     member: Option<(VcpuRef, VcpuId)>,
@@ -80,6 +81,7 @@ impl Run<'_> {
         changed.cpus.sort_unstable();
         changed.cpus.dedup();
         self.observe_runstates(&changed.vcpus);
+        self.observe_turns(&changed.cpus);
         self.observe_loans(&changed.cpus);
         self.observe_slots(&changed.cpus);
         changed.cpus.clear();
@@ -101,11 +103,25 @@ impl Run<'_> {
         }
     }
 
+    fn observe_turns(&mut self, cpus: &[CpuId]) {
+        for &cpu in cpus {
+            let turn = self.engine.view().cpu(cpu).turn;
+            let seen = turn.map(|turn| self.vcpu(turn.vcpu).place());
+            if mem::replace(&mut self.watch.cpus[cpu.index()].turn, seen) != seen {
+                self.recorder.turn(self.now, cpu, seen);
+            }
+        }
+    }
+
     fn observe_loans(&mut self, cpus: &[CpuId]) {
         for &cpu in cpus {
             let seen = *self.engine.view().cpu(cpu);
             let before = mem::replace(&mut self.watch.cpus[cpu.index()].loan, seen.loan);
-            let Some(loan) = seen.loan.filter(|_| before != seen.loan) else {
+            if before == seen.loan {
+                continue;
+            }
+            let Some(loan) = seen.loan else {
+                self.recorder.mark(self.now, MarkKind::LoanOver(cpu));
                 continue;
             };
             let to = loan.to.map(|vcpu| self.vcpu(vcpu).place());
@@ -116,6 +132,7 @@ impl Run<'_> {
                 to,
                 turn,
                 until_ns,
+                is_debt: loan.is_debt,
             };
             self.recorder.mark(self.now, kind);
         }

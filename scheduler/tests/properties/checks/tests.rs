@@ -9,6 +9,8 @@ fn an_empty_run_breaks_nothing_and_shows_nothing() {
         work_conserving: true,
         gangs: true,
         fair_within_ns: Some(10),
+        repays: None,
+        holds_back: false,
         ready_max_ns: Some(|_| 0),
     };
     let mut sample = Sample::new(2, 1000, claims);

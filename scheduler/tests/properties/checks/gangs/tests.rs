@@ -41,6 +41,7 @@ fn a_member_whose_cpu_is_lent_is_excused() {
         to: None,
         turn: Some(vcpu(0, 1)),
         until_ns: 10 * MS,
+        is_debt: false,
     };
     sample.mark(7 * MS, lent);
     assert_eq!(sample.check(check), Ok(1));

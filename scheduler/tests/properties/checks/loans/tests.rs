@@ -12,6 +12,7 @@ fn sample(until_ns: Nanos, end: Nanos) -> Sample {
         to: Some(vcpu(0, 1)),
         turn: Some(vcpu(0, 0)),
         until_ns,
+        is_debt: true,
     };
     sample.mark(MS, lent).finish();
     sample
@@ -42,11 +43,19 @@ fn a_boost_that_nobody_gave_is_found() {
     assert!(sample.check(check).is_err());
 }
 
+fn grace(used_ns: Nanos) -> MarkKind {
+    MarkKind::Grace {
+        vcpu: vcpu(0, 0),
+        used_ns,
+        turn: None,
+    }
+}
+
 #[test]
 fn a_long_grace_is_found() {
     let mut sample = sample(2 * MS, 2 * MS);
-    sample.mark(3 * MS, MarkKind::Grace(vcpu(0, 0), GRACE_MAX));
+    sample.mark(3 * MS, grace(GRACE_MAX));
     assert!(sample.check(check).is_ok());
-    sample.mark(4 * MS, MarkKind::Grace(vcpu(0, 0), GRACE_MAX + 1));
+    sample.mark(4 * MS, grace(GRACE_MAX + 1));
     assert!(sample.check(check).is_err());
 }
