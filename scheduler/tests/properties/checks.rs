@@ -8,6 +8,7 @@ pub mod fairness;
 pub mod gangs;
 pub mod loans;
 pub mod placement;
+pub mod repaid;
 pub mod starvation;
 
 use std::fmt;
@@ -55,6 +56,7 @@ pub const ALL: &[(&str, Check)] = &[
     (starvation::NAME, starvation::check),
     (fairness::NAME, fairness::check),
     (loans::NAME, loans::check),
+    (repaid::NAME, repaid::check),
 ];
 
 /// A vCPU for people.

@@ -25,6 +25,9 @@ const FAIR_TRIES: u32 = 6;
 /// The longest time that is spent on a promise of fairness.
 const WINDOW_MAX: Nanos = 20 * SECOND;
 
+/// For draws of its own.
+const LOCK_SALT: u64 = 0x6c6f_636b;
+
 /// A run to be made.
 #[derive(Debug, Clone)]
 pub struct Case {
@@ -90,6 +93,42 @@ pub fn case(seed: u64) -> Case {
 
 fn file(name: &str, duration: Nanos, body: &str) -> String {
     format!("name = \"{name}\"\nduration = \"{duration}ns\"\n{body}")
+}
+
+/// A run of a seed in which holders of locks borrow much time: small hosts, VMs that contend for locks.
+pub fn lock_case(seed: u64) -> Case {
+    let draw = &mut Draw::new(seed ^ LOCK_SALT);
+    let host = Host {
+        shape: TopologySpec {
+            nodes: 1,
+            llcs: 1,
+            cores: draw.between(1, 5) as usize,
+            threads: 1,
+        },
+        cpus: 0,
+    };
+    let cpus = host.shape.cores as u64;
+    let host = Host { cpus, ..host };
+    let duration = draw.between(200 * MS, 500 * MS);
+    let policy = policies::with_layer(draw, "smart");
+    let mut scenario = String::new();
+    let out = &mut scenario;
+    let _ = writeln!(out, "name = \"locks {seed}\"");
+    let _ = writeln!(out, "duration = \"{duration}ns\"");
+    let _ = writeln!(out, "[host]");
+    let _ = writeln!(out, "topology = \"{cpus}\"");
+    costs(draw, out);
+    vms::contending(draw, host, out);
+    if draw.chance(30) {
+        let _ = writeln!(out, "[[swap]]");
+        let _ = writeln!(out, "at = \"{}ns\"", draw.between(1, duration - 1));
+        let policy = policies::with_layer(draw, "smart");
+        let _ = writeln!(out, "policy = \"{policy}\"");
+    }
+    if draw.chance(30) {
+        faults(draw, host, duration, out);
+    }
+    Case { scenario, policy }
 }
 
 /// From 1 to 64 CPUs, small hosts more often.

@@ -32,6 +32,10 @@ mod scenarios {
     parts! { crate::seeds::scenarios: part_0 = 0 part_1 = 1 part_2 = 2 part_3 = 3 }
 }
 
+mod locks {
+    parts! { crate::seeds::locks: part_0 = 0 part_1 = 1 part_2 = 2 part_3 = 3 }
+}
+
 /// `MUSTER_SEED=1 cargo test -p muster-scheduler --test properties one_storm -- --nocapture`
 #[test]
 fn one_storm() {
@@ -44,7 +48,16 @@ fn one_storm() {
 #[test]
 fn one_seed() {
     if let Some(seed) = seeds::asked_for() {
-        println!("{}", simulated::describe(seed));
+        println!("{}", simulated::describe(&generator::case(seed)));
         seeds::scenario(seed, &mut simulated::Seen::new());
+    }
+}
+
+/// `MUSTER_SEED=1 cargo test -p muster-scheduler --test properties one_lock -- --nocapture`
+#[test]
+fn one_lock() {
+    if let Some(seed) = seeds::asked_for() {
+        println!("{}", simulated::describe(&generator::lock_case(seed)));
+        seeds::lock_scenario(seed, &mut simulated::Seen::new());
     }
 }

@@ -8,22 +8,25 @@ use muster_scheduler::sim::{self, Scenario};
 
 use crate::checks;
 use crate::facts::Facts;
-use crate::generator::{self, Case};
+use crate::generator::Case;
 use crate::timeline::Timeline;
 
 /// How many cases each property was checked on.
 pub type Seen = BTreeMap<&'static str, u64>;
 
+/// Gives the run of a seed.
+pub type Generate = fn(u64) -> Case;
+
 /// A seed's policy and scenario, as a person would write them.
-pub fn describe(seed: u64) -> String {
-    let Case { scenario, policy } = generator::case(seed);
+pub fn describe(case: &Case) -> String {
+    let Case { scenario, policy } = case;
     format!("policy: {policy}\n{scenario}")
 }
 
 /// Runs a seed twice and checks every property. What is wrong is told with the whole scenario.
-pub fn check(seed: u64, seen: &mut Seen) -> Result<(), String> {
-    let case = generator::case(seed);
-    check_case(seed, &case, seen).map_err(|wrong| format!("{wrong}\n{}", describe(seed)))
+pub fn check(seed: u64, generate: Generate, seen: &mut Seen) -> Result<(), String> {
+    let case = generate(seed);
+    check_case(seed, &case, seen).map_err(|wrong| format!("{wrong}\n{}", describe(&case)))
 }
 
 fn check_case(seed: u64, case: &Case, seen: &mut Seen) -> Result<(), String> {

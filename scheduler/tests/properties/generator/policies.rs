@@ -10,11 +10,16 @@ const FACTOR: u64 = 8;
 
 /// A base, often with layers in any order, some parameters set.
 pub fn any(draw: &mut Draw) -> String {
+    with_layer(draw, "")
+}
+
+/// The same, with this layer in any case.
+pub fn with_layer(draw: &mut Draw, always: &str) -> String {
     let bases: Vec<&Entry> = of_role(|role| matches!(role, Role::Base(_)));
     let layers: Vec<&Entry> = of_role(|role| matches!(role, Role::Layer(_)));
     let mut parts = vec![with_params(draw, draw_one(&bases))];
     for layer in layers {
-        if draw.chance(25) {
+        if layer.name == always || draw.chance(25) {
             parts.push(with_params(draw, |_| layer));
         }
     }

@@ -49,6 +49,25 @@ fn divisor(draw: &mut Draw, of: u64) -> u64 {
     divisors[draw.between(0, divisors.len() as u64 - 1) as usize]
 }
 
+/// VMs whose vCPUs spin for locks that are held for long; now and then one leaves.
+pub fn contending(draw: &mut Draw, host: Host, out: &mut String) {
+    for group in 0..draw.between(2, 4) as usize {
+        start(out, group, draw.between(1, host.cpus + 1));
+        if draw.chance(20) {
+            let _ = writeln!(out, "leave = \"{}ns\"", draw.between(50 * MS, 200 * MS));
+        }
+        let lock = draw.pick(&["tas", "ticket", "queue"]);
+        let wait = draw.pick(&["spin", "spin", "spin-then-halt"]);
+        let critical = draw.between(20 * US, 300 * US);
+        let outside = draw.between(20 * US, 300 * US);
+        let _ = writeln!(
+            out,
+            "workload = {{ kind = \"lock\", lock = \"{lock}\", wait = \"{wait}\", \
+             critical = \"{critical}ns\", outside = \"{outside}ns\" }}"
+        );
+    }
+}
+
 /// VMs of all kinds.
 pub fn any(draw: &mut Draw, host: Host, duration: Nanos, out: &mut String) {
     for group in 0..draw.between(1, 6) as usize {
