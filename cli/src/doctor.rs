@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use muster_node::enforcement::AGENT_PRIORITY;
+use muster_node::{Enforcement, Permits};
 use muster_vmm::host::{self, Area, Fact, Guests, HostReport, Status};
 
 const AFTER_HELP: &str = "\
@@ -32,7 +34,8 @@ pub struct DoctorArgs {
 
 /// Runs the command. The exit status is 1 if no guest can run on this host.
 pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
-    let report = host::survey();
+    let mut report = host::survey();
+    add_ways(&mut report.facts, Permits::probe());
     let mut text = if args.json {
         serde_json::to_string_pretty(&report).context("cannot write the report as JSON")?
     } else {
@@ -54,6 +57,48 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
         Guests::All | Guests::BareMetal => ExitCode::SUCCESS,
         Guests::None => ExitCode::FAILURE,
     })
+}
+
+/// Adds what `muster node` would take, which its own code decides, to the facts of its area.
+fn add_ways(facts: &mut Vec<Fact>, permits: Permits) {
+    let area = Area::Scheduling;
+    let last = facts.iter().rposition(|fact| fact.area == area);
+    facts.insert(last.map_or(facts.len(), |last| last + 1), ways(permits));
+}
+
+fn ways(permits: Permits) -> Fact {
+    let fact = |status, summary, advice| Fact {
+        id: "node-manager",
+        area: Area::Scheduling,
+        status,
+        summary,
+        advice,
+    };
+    let way = permits.best();
+    let (others, refused): (Vec<_>, Vec<_>) = Enforcement::ALL
+        .into_iter()
+        .filter(|other| *other != way.enforcement)
+        .partition(|other| permits.choose(Some(*other)).is_ok());
+    let names = |ways: Vec<Enforcement>| {
+        ways.iter()
+            .map(|way| way.name())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let mut summary = format!("{way}; on request {}", names(others));
+    if !refused.is_empty() {
+        summary.push_str(&format!("; not {}", names(refused)));
+    }
+    match way.shortfall() {
+        None => fact(Status::Ok, summary, None),
+        Some(reason) => {
+            let advice = format!(
+                "{reason}: allow real-time priority {AGENT_PRIORITY} as said at real-time, or run \
+                 `muster node` as root"
+            );
+            fact(Status::Warning, summary, Some(advice))
+        }
+    }
 }
 
 /// A report, for people.

@@ -179,6 +179,11 @@ fn measure_on_this_host(
     let interrupt = Interrupt::listen().context("cannot listen for signals")?;
     let muster = std::env::current_exe().context("cannot find muster's own program")?;
     let mut host = RealHost::start(experiment, &muster, args.enforcement, interrupt)?;
+    if let Some(reason) = host.shortfall() {
+        tell(&format!(
+            "switches wait while other programs run: {reason} (see muster doctor)"
+        ));
+    }
     let mut progress = |progress: &Progress| {
         let (done, total, round) = (progress.done, progress.total, progress.round);
         let value = figure_or_dash(round.values[0]);

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use muster_node::{
     ApiServer, ApiSpec, Enforcement, Node, NodeDirectory, NodeHandle, NodeSpec, Request, Schedule,
+    Way,
 };
 use muster_scheduler::CpuSet;
 use muster_vmm::{Signals, node_link};
@@ -39,6 +40,11 @@ Examples:
 Without --dir, sockets are in /run/muster for root, else in $XDG_RUNTIME_DIR/muster or /tmp/muster-UID:
   node.sock  machines join here (muster run --node)
   api.sock   muster sched, curl --unix-socket api.sock http://muster/v1/snapshot
+
+What the host is made to obey by, with --enforce auto, is the first that this user may do: gates with
+real-time threads, gates with threads at nice -20, gates with ordinary threads. The first line of output
+says which it is, and why not a better one; muster doctor says so beforehand. A machine whose process may
+not be signalled gets affinity. A way that is asked for by name is refused if it cannot be had.
 
 SIGTERM or SIGINT ends it: gates open, and machines go on as the kernel schedules them. They do so
 too if it is killed, and join the next one by themselves.
@@ -115,16 +121,25 @@ pub fn run(args: &NodeArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says that it is there.
+/// Says that it is there, and how it makes the host obey.
 fn begin(node: &Node, api: &ApiServer) -> Result<()> {
-    let snapshot = node.handle().snapshot()?;
-    let (schedule, cpus, way) = (snapshot.schedule, node.cpus(), snapshot.enforcement);
+    let schedule = node.handle().snapshot()?.schedule;
+    let address = api.metrics_address();
+    output::print(&first_line(&schedule, &node.cpus(), node.way(), address))
+}
+
+fn first_line(schedule: &str, cpus: &CpuSet, way: Way, metrics: Option<SocketAddr>) -> String {
     let mut line = format!("muster: scheduling VMs by {schedule} on CPUs {cpus} ({way})");
-    if let Some(address) = api.metrics_address() {
+    if let Some(address) = metrics {
         line.push_str(&format!(", metrics on http://{address}/metrics"));
     }
+    if let Some(reason) = way.shortfall() {
+        line.push_str(&format!(
+            "; switches wait while other programs run: {reason} (see muster doctor)"
+        ));
+    }
     line.push('\n');
-    output::print(&line)
+    line
 }
 
 /// Waits for a signal, and sees to it that there is something to wait with.

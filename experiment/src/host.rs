@@ -195,7 +195,12 @@ impl RealHost {
 
     /// How schedules are enforced.
     pub fn enforcement(&self) -> String {
-        self.node.enforcement().to_string()
+        self.node.way().enforcement.to_string()
+    }
+
+    /// Why switches are not as prompt as they could be, if they are not.
+    pub fn shortfall(&self) -> Option<&'static str> {
+        self.node.way().shortfall()
     }
 
     fn spawn(

@@ -23,7 +23,7 @@ use muster_vmm::thread_schedule::{Class, set_affinity, set_class};
 
 use crate::clock::Clock;
 use crate::end_with_thread::EndWithThread;
-use crate::enforcement::{Enforcement, PULSE_PRIORITY, Permits, punctual};
+use crate::enforcement::{Enforcement, PULSE, Permits, USUAL, punctual};
 use crate::manager::Message;
 use crate::seat::Seat;
 
@@ -31,15 +31,6 @@ use crate::seat::Seat;
 const STOP_TIMEOUT_NS: u64 = 5_000_000;
 /// How long a vCPU that is still somewhere else is waited for.
 const TAKE_TIMEOUT_NS: u64 = 10_000_000;
-
-/// The class of a vCPU that has a turn, and for the moment in which it begins with a pulse.
-const USUAL: Class = Class::Fair {
-    nice: 0,
-    slice_ns: 0,
-};
-const PULSE: Class = Class::Fifo {
-    priority: PULSE_PRIORITY,
-};
 
 /// The most by which a timer is set early.
 const OVERSLEEP_NS_MAX: Nanos = 60_000;
@@ -53,7 +44,6 @@ pub(crate) struct Order {
     pub next: Option<(Arc<Seat>, Level)>,
     /// How long who has it may stay for a lock.
     pub grace_ns: Nanos,
-    pub enforcement: Enforcement,
     /// vCPUs may have a real-time class for a moment.
     pub may_pulse: bool,
     /// Leave whoever has the CPU as it is: the host's kernel schedules from now on.
@@ -243,14 +233,14 @@ impl Worker {
         };
         let next = order.next.as_ref().map(|(next, _)| next);
         // Usually nobody else has the next one: it is let go before anything is told.
-        self.try_start(next, order.enforcement, now_ns());
+        self.try_start(next, now_ns());
         if next.is_some() && self.current.is_none() {
             // Somebody has it still, and may itself wait for who has left here.
             if let Some(leaving) = &leaving {
                 self.report(None, left.take(), late, None);
                 leaving.release_from(self.cpu);
             }
-            self.try_start(next, order.enforcement, now_ns() + TAKE_TIMEOUT_NS);
+            self.try_start(next, now_ns() + TAKE_TIMEOUT_NS);
             late |= self.current.is_none();
         }
         // Nobody else can have who has left before this is told.
@@ -262,9 +252,9 @@ impl Worker {
     }
 
     /// Lets the next one go here, once nobody else has it, until `deadline_ns` at most.
-    fn try_start(&mut self, next: Option<&Arc<Seat>>, how: Enforcement, deadline_ns: u64) {
+    fn try_start(&mut self, next: Option<&Arc<Seat>>, deadline_ns: u64) {
         if let Some(next) = next.filter(|next| next.take(self.cpu, deadline_ns)) {
-            start(next, self.cpu, how);
+            start(next, self.cpu);
             self.current = Some(next.clone());
         }
     }
@@ -312,7 +302,7 @@ impl Worker {
 /// Takes a vCPU off its CPU. Tells what it was about, and whether it was late.
 fn stop(seat: &Arc<Seat>, order: &Order) -> (Option<Left>, bool) {
     let mut late = false;
-    let (grace_ns, lock) = match order.enforcement {
+    let (grace_ns, lock) = match seat.enforcement {
         Enforcement::Gate => {
             // To stop it needs the CPU, for which other programs may be waiting.
             if order.may_pulse {
@@ -343,9 +333,9 @@ fn stop(seat: &Arc<Seat>, order: &Order) -> (Option<Left>, bool) {
 }
 
 /// Lets a vCPU go on `cpu`.
-fn start(seat: &Seat, cpu: CpuId, how: Enforcement) {
+fn start(seat: &Seat, cpu: CpuId) {
     seat.bind(cpu);
-    if how == Enforcement::Pulse {
+    if seat.enforcement == Enforcement::Pulse {
         class(seat, PULSE);
         seat.open();
         class(seat, USUAL);

@@ -11,11 +11,18 @@
 //!    themselves. It takes leave for real-time classes.
 //! 3. **affinity**: vCPUs are bound to the CPU of their turn, and the kernel decides among those who
 //!    meet there. Anybody may do that with threads of their own.
+//!
+//! Whoever carries switches out does so at once with a real-time class, soon with a better nice value,
+//! and else when the kernel lets it. Left to choose, a node manager takes the first of: gates with
+//! real-time threads; gates with threads at nice -20; gates with ordinary threads. A single VM whose
+//! process it may not signal gets affinity ([`Reach`](crate::reach)). What was asked for by name is
+//! refused if it cannot be had.
 
 use std::fmt;
 use std::io;
 use std::str::FromStr;
 
+use muster_vmm::host;
 use muster_vmm::thread_schedule::{Class, class_of, set_class};
 use nix::sys::prctl;
 use thiserror::Error;
@@ -66,10 +73,22 @@ impl FromStr for Enforcement {
     }
 }
 
-/// The priority of agents and of the manager: ahead of vCPUs in a pulse.
-const AGENT_PRIORITY: u32 = 50;
+/// The priority of agents and of the manager: ahead of vCPUs in a pulse. `muster doctor` advises it.
+pub const AGENT_PRIORITY: u32 = 10;
 /// The priority of a vCPU in a pulse.
-pub(crate) const PULSE_PRIORITY: u32 = 2;
+const PULSE_PRIORITY: u32 = 2;
+
+/// The class of a vCPU that is left to the kernel, or has a turn.
+pub(crate) const USUAL: Class = Class::Fair {
+    nice: 0,
+    slice_ns: 0,
+};
+/// The class of a vCPU for the moment in which its turn begins with a pulse.
+pub(crate) const PULSE: Class = Class::Fifo {
+    priority: PULSE_PRIORITY,
+};
+/// The class of a vCPU that mostly waits for interrupts: it runs at once when one comes.
+pub(crate) const EAGER: Class = Class::Fifo { priority: 1 };
 
 /// What this process may do to the host's scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,29 +97,54 @@ pub struct Permits {
     pub real_time: bool,
     /// Better nice values than 0.
     pub nice: bool,
+    /// Nice values count between terminals, too.
+    pub nice_counts: bool,
 }
 
 impl Permits {
     /// Tries it out, on this thread.
     pub fn probe() -> Self {
-        let Ok(before) = class_of(0) else {
-            return Self {
-                real_time: false,
-                nice: false,
-            };
+        let report = host::scheduling();
+        let before = class_of(0);
+        let works = |class| match before {
+            Ok(before) => set_class(0, class).is_ok() && set_class(0, before).is_ok(),
+            Err(_) => false,
         };
-        let works = |class| {
-            let set = set_class(0, class).is_ok();
-            set && set_class(0, before).is_ok()
-        };
+        let real_time = works(Class::Fifo {
+            priority: AGENT_PRIORITY,
+        });
         Self {
-            real_time: works(Class::Fifo {
-                priority: AGENT_PRIORITY,
-            }),
+            // With no time for it the class can be had, and nobody in it ever runs.
+            real_time: real_time && report.rt_runtime_us != Some(0),
             nice: works(Class::Fair {
                 nice: -1,
                 slice_ns: 0,
             }),
+            nice_counts: !report.autogroup,
+        }
+    }
+
+    /// What a node manager takes, given what somebody has asked for. This is the one place that decides.
+    pub fn choose(self, asked: Option<Enforcement>) -> Result<Way, NotPermitted> {
+        if asked == Some(Enforcement::Pulse) && !self.real_time {
+            return Err(NotPermitted);
+        }
+        Ok(match asked {
+            None => self.best(),
+            Some(enforcement) => Way {
+                enforcement,
+                asked: true,
+                permits: self,
+            },
+        })
+    }
+
+    /// What is taken if nobody asks for anything.
+    pub fn best(self) -> Way {
+        Way {
+            enforcement: Enforcement::Gate,
+            asked: false,
+            permits: self,
         }
     }
 
@@ -118,6 +162,58 @@ impl Permits {
     }
 }
 
+/// `pulse` was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error(
+    "`pulse` needs real-time priority {AGENT_PRIORITY}, which this user may not set: take `gate`, or \
+     see what `muster doctor` says of real-time"
+)]
+pub struct NotPermitted;
+
+/// How schedules are enforced here, and how promptly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// How.
+    pub enforcement: Enforcement,
+    /// Somebody wants this and nothing else.
+    pub asked: bool,
+    /// With which means.
+    pub permits: Permits,
+}
+
+impl Way {
+    /// Why switches are not as prompt as they could be; `None` if they are.
+    pub fn shortfall(&self) -> Option<&'static str> {
+        let Permits {
+            real_time,
+            nice,
+            nice_counts,
+        } = self.permits;
+        match (real_time, nice, nice_counts) {
+            (true, ..) => None,
+            (_, true, true) => Some("this user may not set real-time priority 10"),
+            (_, true, false) => Some(
+                "this user may not set real-time priority 10, and with autogroup nice values do not \
+                 count between terminals",
+            ),
+            (_, false, _) => {
+                Some("this user may set neither real-time priority 10 nor a nice value below 0")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let threads = match (self.permits.real_time, self.permits.nice) {
+            (true, _) => "real-time threads",
+            (_, true) => "threads at nice -20",
+            _ => "ordinary threads",
+        };
+        write!(f, "{}, switched by {threads}", self.enforcement)
+    }
+}
+
 /// Has this thread wait for nobody, as far as that is permitted, and wake when it wants to.
 pub(crate) fn punctual(permits: Permits) -> io::Result<()> {
     // Otherwise the kernel lets timers wait up to 50 us, to wake for several at once.
@@ -126,28 +222,4 @@ pub(crate) fn punctual(permits: Permits) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ways_are_written_as_they_are_read() {
-        for way in Enforcement::ALL {
-            assert_eq!(way.to_string().parse(), Ok(way));
-        }
-        let said = "force".parse::<Enforcement>().unwrap_err().to_string();
-        assert!(
-            said.ends_with("there are gate, pulse and affinity"),
-            "{said}"
-        );
-    }
-
-    #[test]
-    fn trying_what_is_permitted_changes_nothing() {
-        let before = class_of(0).unwrap();
-        let permits = Permits::probe();
-        assert_eq!(class_of(0).unwrap(), before);
-        if !permits.real_time {
-            assert!(!matches!(permits.agent_class(), Class::Fifo { .. }));
-        }
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use muster_scheduler::{Actuator, Nanos, Switch, VmId};
 use muster_vmm::thread_schedule::{Class, set_class};
 
 use crate::agent::{Agent, Order};
-use crate::enforcement::Enforcement;
+use crate::enforcement::{EAGER, Enforcement, USUAL, Way};
 use crate::records::Records;
 use crate::seat::Seat;
 use crate::snapshot::Decision;
@@ -22,9 +22,7 @@ pub(crate) struct AgentActuator {
     /// Per CPU: what was last ordered, for an agent that could not carry it out in time.
     pub orders: Vec<Option<Order>>,
     pub records: Records,
-    pub enforcement: Enforcement,
-    /// See [`Order::may_pulse`].
-    pub may_pulse: bool,
+    pub way: Way,
     /// The host's kernel schedules: nothing is passed on.
     pub is_idle: bool,
 }
@@ -44,23 +42,30 @@ impl AgentActuator {
         }
     }
 
-    /// Whoever waits for interrupts most of the time runs at once when one comes, whoever has the CPU:
-    /// what it takes is little, and it is looked at again soon. Where that may not be done, and under
-    /// the host's own scheduler, nothing changes.
-    pub(crate) fn set_eager(&self, seat: &Seat, eager: bool) {
-        if !self.may_pulse || self.is_idle || self.enforcement != Enforcement::Gate {
+    /// A vCPU waits for interrupts most of the time, or does so no more.
+    pub(crate) fn set_halted(&self, seat: &Seat, halted: bool) {
+        seat.set_halted(halted);
+        self.settle(seat);
+    }
+
+    /// Gives a vCPU's thread the class for what it is about. Whoever waits for interrupts most of the
+    /// time runs at once when one comes, whoever has the CPU: what it takes is little, and it is looked
+    /// at again soon. Under the host's own scheduler nothing changes.
+    pub(crate) fn settle(&self, seat: &Seat) {
+        if self.is_idle {
             return;
         }
-        let class = if eager {
-            Class::Fifo { priority: 1 }
-        } else {
-            Class::Fair {
-                nice: 0,
-                slice_ns: 0,
-            }
+        let class = match seat.enforcement {
+            Enforcement::Gate if seat.is_halted() && self.way.permits.real_time => EAGER,
+            Enforcement::Pulse if !seat.is_halted() && seat.cpu().is_none() => Class::Idle,
+            _ => USUAL,
         };
-        // A thread that has ended needs no class.
+        // Without the leave for it a way is not chosen, and a thread that has ended needs no class.
         let _ = set_class(seat.tid(), class);
+        if class == Class::Idle && seat.cpu().is_some() {
+            // Its turn has begun meanwhile.
+            let _ = set_class(seat.tid(), USUAL);
+        }
     }
 
     /// Every agent forgets whom it has.
@@ -71,8 +76,7 @@ impl AgentActuator {
                 at: 0,
                 next: None,
                 grace_ns: 0,
-                enforcement: self.enforcement,
-                may_pulse: self.may_pulse,
+                may_pulse: self.way.permits.real_time,
                 let_go: true,
             });
         }
@@ -104,8 +108,7 @@ impl Actuator for AgentActuator {
                 at: now,
                 next,
                 grace_ns: switch.grace_ns,
-                enforcement: self.enforcement,
-                may_pulse: self.may_pulse,
+                may_pulse: self.way.permits.real_time,
                 let_go: false,
             };
             if let Some(agent) = &self.agents[cpu] {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use muster_scheduler::{CpuId, CpuSet, VcpuId, View};
 use muster_vmm::thread_schedule::{Class, set_affinity, set_class};
 
+use crate::enforcement::USUAL;
 use crate::schedule::HostSchedule;
 use crate::seat::Seat;
 
@@ -24,9 +25,9 @@ pub(crate) fn apply<'a>(
         };
         let cpus: Vec<usize> = cpus.iter().map(CpuId::index).collect();
         seat.forget_binding();
-        let class = Class::Fair {
-            nice: 0,
-            slice_ns: schedule.slice_ns.unwrap_or(0),
+        let class = match schedule.slice_ns {
+            Some(slice_ns) => Class::Fair { nice: 0, slice_ns },
+            None => USUAL,
         };
         let done = set_affinity(seat.tid(), &cpus).and_then(|()| set_class(seat.tid(), class));
         if let Err(error) = done

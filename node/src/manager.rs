@@ -12,23 +12,21 @@ use std::time::Instant;
 use muster_scheduler::engine::Input;
 use muster_scheduler::view::LockState;
 use muster_scheduler::{Claims, CpuSet, Engine, Event, MS, Nanos, Plan, Policy, US, View, VmId};
-use muster_vmm::board::{LEASE_NS_MAX, LockSeen, now_ns};
-use muster_vmm::thread_schedule::{Class, set_class};
+use muster_vmm::board::{LEASE_NS_MAX, LockSeen};
 
 use crate::agent::{Reports, Switched};
 use crate::clock::Clock;
 use crate::end_with_thread::EndWithThread;
-use crate::enforcement::Enforcement;
 use crate::engine_actuator::AgentActuator;
 use crate::guest::{Guest, Seen};
 use crate::handle::{ReplyTo, Request};
-use crate::host_placement;
 use crate::reception::Newcomer;
 use crate::schedule::{HostSchedule, Schedule};
 use crate::seat::Seat;
 
 mod coming;
 mod requests;
+mod threads;
 
 /// How long before a deadline it is dealt with: what a decision, and telling the agents, takes.
 const LEAD: Nanos = 300 * US;
@@ -194,7 +192,7 @@ impl Manager {
             }
             self.next_lease = now + LEASE_PERIOD;
             for guest in self.guests.values() {
-                renew_lease(guest);
+                threads::renew_lease(guest);
             }
         }
         if now >= self.next_look {
@@ -241,13 +239,11 @@ impl Manager {
             let seat = &vcpu.seat;
             match (seen, seat.is_halted()) {
                 (Seen::Waits, false) => {
-                    seat.set_halted(true);
-                    self.actuator.set_eager(seat, true);
+                    self.actuator.set_halted(seat, true);
                     inputs.push(Input::Halt(seat.id));
                 }
                 (Seen::Active, true) => {
-                    seat.set_halted(false);
-                    self.actuator.set_eager(seat, false);
+                    self.actuator.set_halted(seat, false);
                     inputs.push(Input::Wake(seat.id));
                 }
                 _ => {}
@@ -284,26 +280,6 @@ impl Manager {
             LockSeen::Free => LockState::Free,
             LockSeen::Waiting => LockState::Waiting,
             LockSeen::Holding => LockState::Holding { since: self.last },
-        }
-    }
-
-    /// Closes the gates of those who run without a turn, and opens those that hold nobody back.
-    fn mend(&self) {
-        let by_gate = !self.actuator.is_idle && self.actuator.enforcement == Enforcement::Gate;
-        for seat in self.seats() {
-            let held_back = self.engine.view().vcpu(seat.id).co_stopped;
-            if seat.cpu().is_some() {
-                continue;
-            }
-            if (by_gate || held_back) && !seat.is_halted() {
-                if !seat.is_closed() {
-                    seat.close(0);
-                } else if seat.has_escaped() {
-                    seat.kick();
-                }
-            } else if !by_gate && seat.is_closed() {
-                seat.open();
-            }
         }
     }
 
@@ -357,47 +333,5 @@ impl Manager {
                 self.actuator.insist(cpu.index(), self.clock.now());
             }
         }
-    }
-
-    /// Threads get the class that the present schedule wants of those who have no turn.
-    fn settle_threads(&self) {
-        match self.schedule {
-            Schedule::Host(host) => {
-                host_placement::apply(host, self.engine.view(), self.seats());
-            }
-            Schedule::Policy(_) => {
-                let resting = match self.actuator.enforcement {
-                    Enforcement::Pulse => Class::Idle,
-                    Enforcement::Gate | Enforcement::Affinity => Class::Fair {
-                        nice: 0,
-                        slice_ns: 0,
-                    },
-                };
-                for seat in self.seats().filter(|seat| seat.cpu().is_none()) {
-                    // Without the leave for it, this way is not chosen.
-                    let _ = set_class(seat.tid(), resting);
-                    self.actuator.set_eager(seat, seat.is_halted());
-                }
-            }
-        }
-    }
-
-    /// Everything is as it was before VMs joined.
-    fn give_back(&mut self) {
-        self.actuator.is_idle = true;
-        self.actuator.let_go();
-        self.actuator.agents.clear();
-        for vcpu in self.guests.values().flat_map(|guest| &guest.vcpus) {
-            vcpu.seat.open();
-            if let Some(schedule) = &vcpu.schedule {
-                schedule.give_to(vcpu.seat.tid());
-            }
-        }
-    }
-}
-
-fn renew_lease(guest: &Guest) {
-    if let Some(vcpu) = guest.vcpus.first() {
-        vcpu.seat.board().renew_lease(now_ns(), LEASE_NS_MAX);
     }
 }

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::agent::{Agent, Reports};
 use crate::clock::Clock;
-use crate::enforcement::{Enforcement, Permits, punctual};
+use crate::enforcement::{Enforcement, NotPermitted, Permits, Way, punctual};
 use crate::engine_actuator::AgentActuator;
 use crate::handle::NodeHandle;
 use crate::host_topology::{self, HostTopologyError};
@@ -47,11 +47,8 @@ pub enum NodeError {
         online: Box<CpuSet>,
     },
     /// Classes that this user may not set.
-    #[error(
-        "this user may not set real-time classes, which `pulse` needs: take `gate`, or see what \
-         `muster doctor` says of real-time"
-    )]
-    NotPermitted,
+    #[error(transparent)]
+    NotPermitted(#[from] NotPermitted),
     /// The socket.
     #[error("cannot listen for VMs at {}", path.display())]
     Socket {
@@ -72,13 +69,12 @@ pub struct Node {
     reception: Option<Reception>,
     sender: Sender<Message>,
     manager: Option<JoinHandle<()>>,
-    permits: Permits,
-    enforcement: Enforcement,
+    way: Way,
     cpus: CpuSet,
 }
 
 impl Node {
-    /// Starts one. What this user may not do is done without, and said in the log.
+    /// Starts one. What this user may not do is done without: [`way`](Self::way) tells.
     pub fn start(spec: NodeSpec) -> Result<Self, NodeError> {
         let (topology, online) = host_topology::read()?;
         let asked = spec.cpus.unwrap_or(online);
@@ -90,15 +86,7 @@ impl Node {
             });
         }
         let permits = Permits::probe();
-        let enforcement = spec.enforcement.unwrap_or(Enforcement::Gate);
-        if enforcement == Enforcement::Pulse && !permits.real_time {
-            return Err(NodeError::NotPermitted);
-        }
-        if !permits.real_time {
-            tracing::warn!(
-                "no real-time class for this user: switches come later where other programs run"
-            );
-        }
+        let way = permits.choose(spec.enforcement)?;
         let clock = Clock::start();
         let (sender, inbox) = channel();
         let reports = Reports::default();
@@ -115,8 +103,7 @@ impl Node {
             agents,
             seats: Vec::new(),
             records: Records::new(),
-            enforcement,
-            may_pulse: permits.real_time,
+            way,
             is_idle: true,
         };
         let mut manager = Manager::new(clock, (inbox, reports), topology, cpus, actuator);
@@ -134,11 +121,10 @@ impl Node {
             reception: None,
             sender: sender.clone(),
             manager: Some(thread.map_err(NodeError::Thread)?),
-            permits,
-            enforcement,
+            way,
             cpus,
         };
-        let reception = Reception::start(&spec.socket, sender);
+        let reception = Reception::start(&spec.socket, way, sender);
         node.reception = Some(reception.map_err(|source| NodeError::Socket {
             path: spec.socket,
             source,
@@ -151,14 +137,9 @@ impl Node {
         NodeHandle::new(self.sender.clone())
     }
 
-    /// What it may do to the host's scheduler.
-    pub fn permits(&self) -> Permits {
-        self.permits
-    }
-
     /// How it makes the host obey.
-    pub fn enforcement(&self) -> Enforcement {
-        self.enforcement
+    pub fn way(&self) -> Way {
+        self.way
     }
 
     /// The CPUs that it schedules VMs on.

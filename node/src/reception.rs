@@ -27,7 +27,9 @@ use nix::sys::socket::{
 use nix::sys::time::TimeVal;
 use thiserror::Error;
 
+use crate::enforcement::{Enforcement, Way};
 use crate::manager::Message;
+use crate::reach::{OutOfReach, Reach};
 use crate::thread::Thread;
 
 /// How many VMs may be there.
@@ -46,6 +48,8 @@ pub(crate) struct Newcomer {
     pub board: Arc<Board>,
     pub stats: Vec<StatsReader>,
     pub threads: Vec<Thread>,
+    /// How the schedule is enforced on it.
+    pub enforcement: Enforcement,
 }
 
 /// Why a VM is not let in. It is told so.
@@ -69,6 +73,8 @@ enum Refusal {
     Stats(#[from] StatsError),
     #[error("vCPU {0} has no thread of this process")]
     Thread(u32),
+    #[error(transparent)]
+    Reach(#[from] OutOfReach),
     #[error("there are {GUESTS_MAX} VMs already")]
     Full,
     #[error("{0}")]
@@ -85,7 +91,7 @@ pub(crate) struct Reception {
 
 impl Reception {
     /// Listens at `path`, which must be free.
-    pub(crate) fn start(path: &Path, manager: Sender<Message>) -> io::Result<Self> {
+    pub(crate) fn start(path: &Path, way: Way, manager: Sender<Message>) -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC;
         let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
         bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
@@ -94,6 +100,7 @@ impl Reception {
         let mut worker = Worker {
             listener,
             ends: ends.clone(),
+            way,
             manager,
             guests: Vec::new(),
             connections: 0,
@@ -123,6 +130,7 @@ impl Drop for Reception {
 struct Worker {
     listener: OwnedFd,
     ends: Arc<EventFd>,
+    way: Way,
     manager: Sender<Message>,
     guests: Vec<(u64, OwnedFd)>,
     connections: u64,
@@ -197,7 +205,7 @@ impl Worker {
             .pid()
             .cast_unsigned();
         let (text, fds) = receive(peer)?;
-        let newcomer = check(&text, fds, pid, connection)?;
+        let newcomer = check(&text, fds, (pid, connection), self.way)?;
         let (reply_to, reply) = sync_channel(1);
         let gone = || Refusal::Manager("the node manager is ending".to_owned());
         self.manager
@@ -238,7 +246,12 @@ fn own(fd: RawFd) -> OwnedFd {
 }
 
 /// What a newcomer says and sends.
-fn check(text: &[u8], fds: Vec<OwnedFd>, pid: u32, connection: u64) -> Result<Newcomer, Refusal> {
+fn check(
+    text: &[u8],
+    fds: Vec<OwnedFd>,
+    (pid, connection): (u32, u64),
+    way: Way,
+) -> Result<Newcomer, Refusal> {
     let hello: Hello = serde_json::from_slice(text)?;
     if hello.protocol != PROTOCOL {
         return Err(Refusal::Protocol(hello.protocol));
@@ -269,11 +282,20 @@ fn check(text: &[u8], fds: Vec<OwnedFd>, pid: u32, connection: u64) -> Result<Ne
             .then_some(thread)
             .ok_or(Refusal::Thread(index))
     };
+    let threads: Vec<Thread> = (0..vcpus).map(thread).collect::<Result<_, _>>()?;
+    let enforcement = Reach::of(&threads, way).choose(way)?;
+    if enforcement != way.enforcement {
+        let name = &hello.name;
+        tracing::warn!(
+            "{name}'s process may not be signalled: its vCPUs are bound to CPUs, and have no gates"
+        );
+    }
     Ok(Newcomer {
         connection,
         cpus,
         pid,
-        threads: (0..vcpus).map(thread).collect::<Result<_, _>>()?,
+        threads,
+        enforcement,
         stats: fds.map(StatsReader::new).collect::<Result<_, _>>()?,
         board,
         hello,

@@ -12,6 +12,7 @@ use muster_vmm::thread_schedule::set_affinity;
 use nix::errno::Errno;
 use rustix::thread::futex;
 
+use crate::enforcement::Enforcement;
 use crate::thread::{KernelTimes, Thread};
 
 /// No CPU.
@@ -30,6 +31,8 @@ pub(crate) struct Seat {
     pub name: String,
     /// Its number within its VM.
     pub index: u32,
+    /// How the schedule is enforced on it.
+    pub enforcement: Enforcement,
     board: Arc<Board>,
     thread: Thread,
     /// The last wish that was written to its gate.
@@ -52,8 +55,8 @@ impl Seat {
         (vm, id): (VmId, VcpuId),
         name: String,
         index: u32,
-        board: Arc<Board>,
-        thread: Thread,
+        enforcement: Enforcement,
+        (board, thread): (Arc<Board>, Thread),
     ) -> Self {
         let wish = board.cell(index).want.load(Ordering::Acquire);
         Self {
@@ -61,6 +64,7 @@ impl Seat {
             vm,
             name,
             index,
+            enforcement,
             board,
             thread,
             wish: Mutex::new(wish),

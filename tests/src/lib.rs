@@ -10,6 +10,7 @@ pub mod disk_workload;
 pub mod fuzz;
 pub mod images;
 pub mod lab;
+pub mod ordinary;
 pub mod place;
 pub mod sched_pages;
 pub mod terminal;

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use self::footprint::Footprint;
 use self::transcript::{Missing, Transcript};
 use crate::child::{become_user, die_with_parent, lead_session};
 use crate::images::GuestImages;
+use crate::ordinary::Ordinary;
 use crate::place::muster;
 
 pub mod footprint;
@@ -42,6 +44,7 @@ const SHOWN_LINES: usize = 60;
 pub struct VmCommand {
     args: Vec<OsString>,
     nobody: bool,
+    user: Option<Arc<Ordinary>>,
 }
 
 impl VmCommand {
@@ -50,6 +53,7 @@ impl VmCommand {
         Self {
             args: vec!["run".into()],
             nobody: false,
+            user: None,
         }
     }
 
@@ -77,6 +81,12 @@ impl VmCommand {
     /// Runs muster as a user who may do nothing that not everyone may. Needs root.
     pub fn as_nobody(mut self) -> Self {
         self.nobody = true;
+        self
+    }
+
+    /// Runs muster as this user.
+    pub fn by(mut self, user: Arc<Ordinary>) -> Self {
+        self.user = Some(user);
         self
     }
 
@@ -114,7 +124,10 @@ impl VmCommand {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(muster());
+        let mut command = match &self.user {
+            Some(user) => user.command(),
+            None => Command::new(muster()),
+        };
         command.args(&self.args).stderr(Stdio::piped());
         if self.nobody {
             become_user(&mut command, NOBODY.into(), NOBODY.into(), NOBODY.into());

@@ -15,6 +15,8 @@ use harness::{Host, kvm_is_here, until};
 mod faults;
 #[path = "node/harness.rs"]
 mod harness;
+#[path = "node/ways.rs"]
+mod ways;
 
 /// Real time that every vCPU is given before its share is looked at.
 const RUN_NS: u64 = 300_000_000;

@@ -26,7 +26,7 @@ mod system;
 
 use serde::Serialize;
 
-use answers::Answers;
+use answers::{Answers, PriorityLimits};
 
 pub use cgroups::CgroupReport;
 pub use cpus::CpuReport;
@@ -88,12 +88,17 @@ pub fn survey() -> HostReport {
     judge(&files, &answers)
 }
 
+/// What this user may ask of the host's scheduler: a part of the survey that is quickly had.
+pub fn scheduling() -> SchedulingReport {
+    SchedulingReport::new(&HostFiles::system(), PriorityLimits::ask())
+}
+
 /// The report about a host with these files and answers.
 fn judge(files: &HostFiles, answers: &Answers) -> HostReport {
     let kvm = KvmReport::new(files, answers);
     let cpus = CpuReport::read(files);
     let memory = MemoryReport::read(files);
-    let scheduling = SchedulingReport::new(files, answers);
+    let scheduling = SchedulingReport::new(files, answers.priorities);
     let cgroups = CgroupReport::new(files, answers);
     let facts: Vec<Fact> = [
         kvm::facts(files, answers, &kvm),

@@ -29,7 +29,7 @@ pub enum Class {
 
 /// `struct sched_attr`, first version.
 #[repr(C)]
-#[derive(Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct SchedAttr {
     size: u32,
     policy: u32,
@@ -60,8 +60,12 @@ pub fn set_class(tid: u32, class: Class) -> io::Result<()> {
         }
         Class::Other(_) => return Err(io::ErrorKind::InvalidInput.into()),
     }
+    set_attr(tid, &attr)
+}
+
+fn set_attr(tid: u32, attr: &SchedAttr) -> io::Result<()> {
     // SAFETY: the structure is of the size that it says, and is only read.
-    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, tid, &raw const attr, 0) };
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, tid, &raw const *attr, 0) };
     if result == 0 {
         Ok(())
     } else {
@@ -71,13 +75,7 @@ pub fn set_class(tid: u32, class: Class) -> io::Result<()> {
 
 /// A thread's class. 0 is this thread.
 pub fn class_of(tid: u32) -> io::Result<Class> {
-    let mut attr = SchedAttr::default();
-    let size = size_of::<SchedAttr>() as u32;
-    // SAFETY: the kernel writes at most `size` bytes, which is the structure's size.
-    let result = unsafe { libc::syscall(libc::SYS_sched_getattr, tid, &raw mut attr, size, 0) };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let attr = attr_of(tid)?;
     Ok(match attr.policy.cast_signed() {
         libc::SCHED_OTHER => Class::Fair {
             nice: attr.nice,
@@ -89,6 +87,17 @@ pub fn class_of(tid: u32) -> io::Result<Class> {
         },
         _ => Class::Other(attr.policy),
     })
+}
+
+fn attr_of(tid: u32) -> io::Result<SchedAttr> {
+    let mut attr = SchedAttr::default();
+    let size = size_of::<SchedAttr>() as u32;
+    // SAFETY: the kernel writes at most `size` bytes, which is the structure's size.
+    let result = unsafe { libc::syscall(libc::SYS_sched_getattr, tid, &raw mut attr, size, 0) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(attr)
 }
 
 /// Sets where a thread may run. 0 is this thread.
@@ -128,9 +137,10 @@ pub fn affinity_of(tid: u32) -> io::Result<Vec<usize>> {
 }
 
 /// How a thread was scheduled, to be given back to it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThreadSchedule {
-    class: Class,
+    /// All of it: a class that muster never sets is given back, too.
+    attr: SchedAttr,
     cpus: Vec<usize>,
 }
 
@@ -143,7 +153,7 @@ impl ThreadSchedule {
     /// How a thread is scheduled. 0 is this one.
     pub fn of(tid: u32) -> io::Result<Self> {
         Ok(Self {
-            class: class_of(tid)?,
+            attr: attr_of(tid)?,
             cpus: affinity_of(tid)?,
         })
     }
@@ -153,11 +163,17 @@ impl ThreadSchedule {
         if tid == 0 {
             return;
         }
-        let given = set_class(tid, self.class).and_then(|()| set_affinity(tid, &self.cpus));
-        if let Err(error) = given
-            && error.raw_os_error() != Some(libc::ESRCH)
-        {
-            tracing::warn!(%error, tid, "cannot give a thread back its class and affinity");
+        // What cannot be given back does not keep the other from it.
+        let given = [
+            ("class", set_attr(tid, &self.attr)),
+            ("affinity", set_affinity(tid, &self.cpus)),
+        ];
+        for (what, given) in given {
+            if let Err(error) = given
+                && error.raw_os_error() != Some(libc::ESRCH)
+            {
+                tracing::warn!(%error, tid, "cannot give a thread back its {what}");
+            }
         }
     }
 }
@@ -178,8 +194,28 @@ mod tests {
         before.give_to(tid);
         assert_eq!(affinity_of(0).unwrap(), before.cpus);
         // Without the right to it, a thread stays idle.
-        let now = class_of(0).unwrap();
-        assert!(now == before.class || now == Class::Idle, "{now:?}");
+        let now = attr_of(0).unwrap();
+        let is_idle = class_of(0).unwrap() == Class::Idle;
+        assert!(now == before.attr || is_idle, "{now:?}");
+    }
+
+    #[test]
+    fn classes_that_are_never_set_are_given_back() {
+        let batch = SchedAttr {
+            policy: libc::SCHED_BATCH.cast_unsigned(),
+            nice: 3,
+            ..attr_of(0).unwrap()
+        };
+        set_attr(0, &batch).unwrap();
+        let before = ThreadSchedule::of_this_thread().unwrap();
+        assert_eq!(class_of(0).unwrap(), Class::Other(3));
+        let fair = Class::Fair {
+            nice: 3,
+            slice_ns: 0,
+        };
+        set_class(0, fair).unwrap();
+        before.give_to(nix::unistd::gettid().as_raw().cast_unsigned());
+        assert_eq!(ThreadSchedule::of_this_thread().unwrap(), before);
     }
 
     #[test]

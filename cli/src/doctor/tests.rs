@@ -236,3 +236,42 @@ fn each_verdict_is_told() {
     assert_eq!(verdict(Guests::All), "\nThis host runs Linux guests.");
     assert!(verdict(Guests::BareMetal).contains("no stock Linux kernel"));
 }
+
+#[test]
+fn what_the_node_manager_would_take_stands_with_scheduling() {
+    let permits = |real_time, nice| Permits {
+        real_time,
+        nice,
+        nice_counts: true,
+    };
+    let best = ways(permits(true, true));
+    assert_eq!(best.status, Status::Ok);
+    assert_eq!(
+        best.summary,
+        "gate, switched by real-time threads; on request pulse, affinity"
+    );
+    assert_eq!(best.advice, None);
+    let least = ways(permits(false, false));
+    assert_eq!(least.status, Status::Warning);
+    assert_eq!(
+        least.summary,
+        "gate, switched by ordinary threads; on request affinity; not pulse"
+    );
+    assert!(least.advice.unwrap().contains("real-time priority 10"));
+
+    let fact = |id, area| Fact {
+        id,
+        area,
+        status: Status::Ok,
+        summary: "works".to_owned(),
+        advice: None,
+    };
+    let mut facts = vec![
+        fact("tun", Area::Devices),
+        fact("nice", Area::Scheduling),
+        fact("memory", Area::Memory),
+    ];
+    add_ways(&mut facts, permits(true, true));
+    let ids: Vec<&str> = facts.iter().map(|fact| fact.id).collect();
+    assert_eq!(ids, ["tun", "nice", "node-manager", "memory"]);
+}

@@ -1,3 +1,5 @@
+use muster_node::Permits;
+
 use super::*;
 use crate::{Command, parse};
 
@@ -42,4 +44,26 @@ fn mistakes_are_told_with_what_there_is() {
         let error = args(&line).unwrap_err();
         assert!(error.contains(hint), "{line:?}: {error}");
     }
+}
+
+#[test]
+fn the_first_line_says_what_was_taken_and_why_not_better() {
+    let line = |real_time, nice| {
+        let permits = Permits {
+            real_time,
+            nice,
+            nice_counts: true,
+        };
+        let way = permits.choose(None).unwrap();
+        first_line("gang", &"0-1".parse().unwrap(), way, None)
+    };
+    let best = line(true, true);
+    assert_eq!(
+        best,
+        "muster: scheduling VMs by gang on CPUs 0-1 (gate, switched by real-time threads)\n"
+    );
+    let least = line(false, false);
+    assert!(least.contains("(gate, switched by ordinary threads); switches wait"));
+    assert!(least.contains("neither real-time priority 10 nor a nice value below 0"));
+    assert_eq!(least.lines().count(), 1);
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use muster_scheduler::engine::{EngineError, Input};
 use muster_scheduler::{VcpuId, VmSpec};
 
-use super::{Manager, renew_lease};
+use super::Manager;
+use super::threads::renew_lease;
 use crate::guest::{Guest, GuestVcpu};
 use crate::reception::Newcomer;
 use crate::seat::Seat;
@@ -21,6 +22,7 @@ impl Manager {
             board,
             stats,
             threads,
+            enforcement,
         } = newcomer;
         if self.guests.values().any(|guest| guest.name == hello.name) {
             return Err(format!("the name {} is taken", hello.name));
@@ -40,7 +42,13 @@ impl Manager {
             let id = VcpuId(first.0 + index as u32);
             let name = format!("{}/{index}", hello.name);
             let board = board.clone();
-            let seat = Arc::new(Seat::new((vm, id), name, index as u32, board, *thread));
+            let seat = Arc::new(Seat::new(
+                (vm, id),
+                name,
+                index as u32,
+                enforcement,
+                (board, *thread),
+            ));
             let mut vcpu = GuestVcpu::new(seat.clone(), stats);
             // It is in KVM's hands: only there can it be started.
             if index > 0 && vcpu.is_unborn() {

@@ -156,7 +156,7 @@ impl Manager {
         });
         let mut guests: Vec<&Guest> = self.guests.values().collect();
         guests.sort_by_key(|guest| (guest.joined_ns, guest.vm));
-        let enforcement = self.actuator.enforcement.to_string();
+        let enforcement = self.actuator.way.enforcement.to_string();
         Snapshot {
             at_ns: now,
             schedule: self.schedule.to_string(),

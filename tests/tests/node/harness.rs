@@ -4,12 +4,14 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use muster_guest_images::{BenchGuest, Cache};
 use muster_tests::child::die_with_parent;
+use muster_tests::ordinary::Ordinary;
 use muster_tests::place::muster;
 use muster_tests::vm::{Vm, VmCommand};
 use nix::sys::signal::{Signal, kill};
@@ -49,18 +51,68 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
 /// A node manager with a directory of its own.
 pub struct Host {
     dir: TempDir,
+    /// Who runs everything, if it is not the user who tests.
+    user: Option<Arc<Ordinary>>,
     child: Child,
+    /// What it said when it was ready.
+    pub line: String,
 }
 
 impl Host {
     pub fn start(schedule: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let child = start(dir.path(), schedule);
-        Self { dir, child }
+        Self::start_with(schedule, &[], None)
+    }
+
+    /// One with further options, run by another user.
+    pub fn start_with(schedule: &str, options: &[&str], user: Option<Arc<Ordinary>>) -> Self {
+        let dir = match &user {
+            Some(user) => tempfile::tempdir_in(user.dir()),
+            None => tempfile::tempdir(),
+        };
+        let dir = dir.unwrap();
+        if let Some(user) = &user {
+            user.own(dir.path()).unwrap();
+        }
+        let (child, line) = start(node(user.as_deref(), dir.path(), schedule, options));
+        Self {
+            dir,
+            user,
+            child,
+            line,
+        }
     }
 
     pub fn start_again(&mut self, schedule: &str) {
-        self.child = start(self.dir.path(), schedule);
+        self.start_again_with(schedule, &[]);
+    }
+
+    /// With further options.
+    pub fn start_again_with(&mut self, schedule: &str, options: &[&str]) {
+        let command = node(self.user.as_deref(), self.dir.path(), schedule, options);
+        (self.child, self.line) = start(command);
+    }
+
+    /// Kills one thread of it.
+    pub fn kill_thread(&self, name: &str) {
+        let thread = thread_of(Pid::from_raw(self.child.id() as i32), name).unwrap();
+        let tid = thread
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        kill(Pid::from_raw(tid), Signal::SIGKILL).unwrap();
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&mut self) -> Option<i32> {
+        let mut status = None;
+        until("the node manager ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap().code()
     }
 
     pub fn dir(&self) -> &Path {
@@ -75,20 +127,23 @@ impl Host {
     /// Sends a signal that ends it; gives its status.
     pub fn end(&mut self, signal: Signal) -> Option<i32> {
         self.signal(signal);
-        let mut status = None;
-        until("the node manager ends", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
-        status.unwrap().code()
+        self.wait()
     }
 
     /// A VM of two vCPUs that is to join it.
     pub fn vm_command(&self, name: &str, workload: &str) -> VmCommand {
         let cache = Cache::open_default().unwrap();
         let socket = self.dir.path().join("node.sock");
-        VmCommand::bare()
-            .arg("--kernel", BenchGuest::build(&cache).unwrap().path)
+        let kernel = BenchGuest::build(&cache).unwrap().path;
+        let (command, kernel) = match &self.user {
+            Some(user) => {
+                let kernel = user.take(&kernel).unwrap();
+                (VmCommand::bare().by(user.clone()), kernel)
+            }
+            None => (VmCommand::bare(), kernel),
+        };
+        command
+            .arg("--kernel", kernel)
             .arg("--raw-cmdline", workload)
             .arg("--cpus", "2")
             .arg("--memory", "64M")
@@ -102,7 +157,7 @@ impl Host {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(muster());
+        let mut command = program(self.user.as_deref());
         command.arg("sched").args(arguments);
         command.arg("--node").arg(self.dir.path());
         command.output().unwrap()
@@ -175,12 +230,23 @@ impl Drop for Host {
     }
 }
 
-/// Starts a node manager and waits until it is ready.
-fn start(dir: &Path, schedule: &str) -> Child {
-    let mut command = Command::new(muster());
+/// `muster`, run by a user.
+fn program(user: Option<&Ordinary>) -> Command {
+    user.map_or_else(|| Command::new(muster()), Ordinary::command)
+}
+
+/// `muster node`, with a directory.
+pub fn node(user: Option<&Ordinary>, dir: &Path, schedule: &str, options: &[&str]) -> Command {
+    let mut command = program(user);
     command
         .args(["node", "--sched", schedule, "--dir"])
         .arg(dir);
+    command.args(options);
+    command
+}
+
+/// Starts a node manager and waits until it is ready. Gives what it says then.
+fn start(mut command: Command) -> (Child, String) {
     die_with_parent(&mut command);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -195,10 +261,10 @@ fn start(dir: &Path, schedule: &str) -> Child {
         line.starts_with("muster: scheduling"),
         "not ready: {line:?}"
     );
-    child
+    (child, line)
 }
 
-/// The directory of a VM's thread.
+/// The directory of a process's thread.
 fn thread_of(vm: Pid, name: &str) -> Option<PathBuf> {
     let threads = fs::read_dir(format!("/proc/{vm}/task")).unwrap();
     let mut paths = threads.map(|thread| thread.unwrap().path());

@@ -42,6 +42,25 @@ pub(super) struct NodeMode {
     pub mode: u32,
 }
 
+/// How far a user without privileges may raise priorities.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PriorityLimits {
+    /// RLIMIT_RTPRIO: the highest real-time priority allowed, 0 for none.
+    pub real_time: u64,
+    /// RLIMIT_NICE: 20 minus the lowest nice value allowed.
+    pub nice: u64,
+}
+
+impl PriorityLimits {
+    pub(super) fn ask() -> Self {
+        let soft_limit = |resource| getrlimit(resource).map_or(0, |(soft, _hard)| soft);
+        Self {
+            real_time: soft_limit(Resource::RLIMIT_RTPRIO),
+            nice: soft_limit(Resource::RLIMIT_NICE),
+        }
+    }
+}
+
 /// What the kernel answered.
 #[derive(Debug, Clone)]
 pub(super) struct Answers {
@@ -50,10 +69,7 @@ pub(super) struct Answers {
     pub tun: Result<(), Errno>,
     pub vhost_net: Result<(), Errno>,
     pub userfaultfd: Result<(), Errno>,
-    /// RLIMIT_RTPRIO: the highest real-time priority allowed, 0 for none.
-    pub rt_priority_limit: u64,
-    /// RLIMIT_NICE: 20 minus the lowest nice value allowed.
-    pub nice_limit: u64,
+    pub priorities: PriorityLimits,
     /// The user may create control groups below its own.
     pub cgroup_writable: bool,
 }
@@ -61,7 +77,6 @@ pub(super) struct Answers {
 impl Answers {
     /// Asks the running kernel. `files` tells where to ask about control groups.
     pub fn ask(files: &HostFiles) -> Self {
-        let soft_limit = |resource| getrlimit(resource).map_or(0, |(soft, _hard)| soft);
         let group = cgroups::own_directory(files).map(|path| files.locate(&path));
         Self {
             kvm: ask_kvm(),
@@ -72,8 +87,7 @@ impl Answers {
             tun: open("/dev/net/tun"),
             vhost_net: open("/dev/vhost-net"),
             userfaultfd: open("/dev/userfaultfd"),
-            rt_priority_limit: soft_limit(Resource::RLIMIT_RTPRIO),
-            nice_limit: soft_limit(Resource::RLIMIT_NICE),
+            priorities: PriorityLimits::ask(),
             cgroup_writable: group.is_some_and(|path| access(&path, AccessFlags::W_OK).is_ok()),
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::answers::Answers;
+use super::answers::PriorityLimits;
 use super::cgroups;
 use super::fact::{Area, Fact};
 use super::files::HostFiles;
@@ -26,13 +26,13 @@ pub struct SchedulingReport {
 }
 
 impl SchedulingReport {
-    pub(super) fn new(files: &HostFiles, answers: &Answers) -> Self {
+    pub(super) fn new(files: &HostFiles, limits: PriorityLimits) -> Self {
         let (rt_priority_max, nice_min) = if Identity::read(files).may_raise_priority() {
             (99, -20)
         } else {
             // The limit counts from 20 down, and nobody needs leave for nice 0.
-            let nice_limit = i64::try_from(answers.nice_limit).unwrap_or(40).min(40);
-            (answers.rt_priority_limit.min(99), (20 - nice_limit).min(0))
+            let nice_limit = i64::try_from(limits.nice).unwrap_or(40).min(40);
+            (limits.real_time.min(99), (20 - nice_limit).min(0))
         };
         let autogroup = files.number("/proc/sys/kernel/sched_autogroup_enabled") == Some(1);
         Self {

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use tempfile::TempDir;
 
 use super::Status::{Problem, Warning};
-use super::answers::{Answers, KvmAnswer, NodeMode};
+use super::answers::{Answers, KvmAnswer, NodeMode, PriorityLimits};
 use super::*;
 
 /// A made-up host.
@@ -36,8 +36,10 @@ impl FakeHost {
                 tun: Ok(()),
                 vhost_net: Err(Errno::EACCES),
                 userfaultfd: Ok(()),
-                rt_priority_limit: 10,
-                nice_limit: 30,
+                priorities: PriorityLimits {
+                    real_time: 10,
+                    nice: 30,
+                },
                 cgroup_writable: true,
             },
         };
@@ -453,8 +455,8 @@ fn nested_paging_switched_off() {
 fn an_ordinary_user_of_a_fresh_debian() {
     FakeHost::sound()
         .answer(|answers| {
-            answers.rt_priority_limit = 0;
-            answers.nice_limit = 0;
+            answers.priorities.real_time = 0;
+            answers.priorities.nice = 0;
             answers.cgroup_writable = false;
             answers.userfaultfd = Err(Errno::EACCES);
             answers.tun = Err(Errno::ENOENT);
@@ -509,8 +511,8 @@ fn an_ordinary_user_of_a_fresh_debian() {
 fn limits_become_priorities() {
     let limits = |rt, nice| {
         let host = FakeHost::sound().answer(|answers| {
-            answers.rt_priority_limit = rt;
-            answers.nice_limit = nice;
+            answers.priorities.real_time = rt;
+            answers.priorities.nice = nice;
         });
         let report = host.report().scheduling;
         (report.rt_priority_max, report.nice_min)
@@ -521,7 +523,7 @@ fn limits_become_priorities() {
     assert_eq!(limits(99, 40), (99, -20));
     assert_eq!(limits(u64::MAX, u64::MAX), (99, -20));
     let privileged = FakeHost::sound()
-        .answer(|answers| (answers.rt_priority_limit, answers.nice_limit) = (0, 0))
+        .answer(|answers| (answers.priorities.real_time, answers.priorities.nice) = (0, 0))
         .file("/proc/self/status", "CapEff:\t0000000000800000\n");
     assert_eq!(privileged.report().scheduling.rt_priority_max, 99);
     assert_eq!(privileged.report().scheduling.nice_min, -20);
