@@ -57,8 +57,11 @@ impl Host {
     }
 
     /// A VM whose vCPUs are all ready.
+    /// A VM that is called by a letter, in the order of the alphabet.
     pub fn arrive(&mut self, vcpus: u32) -> VmId {
-        self.arrive_as(VmSpec::new("vm", vcpus))
+        let (VmId(number), _) = self.engine.next_ids(vcpus);
+        let name = char::from(b'A' + (number % 26) as u8);
+        self.arrive_as(VmSpec::new(name, vcpus))
     }
 
     pub fn arrive_as(&mut self, spec: VmSpec) -> VmId {

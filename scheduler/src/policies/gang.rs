@@ -296,7 +296,7 @@ impl Policy for Gang {
     fn describe(&self, view: &View) -> String {
         self.matrix.draw(|vcpu| {
             let state = view.vcpu(vcpu);
-            (state.vm.0, state.index)
+            format!("{}/{}", view.vm(state.vm).spec.name, state.index)
         })
     }
 

@@ -5,7 +5,6 @@
 //! once, and the gangs that lie in it can run together. In the matrix form windows begin where rows
 //! do. In the continuous form they begin anywhere.
 
-use std::fmt::{self, Write};
 use std::ops::Range;
 
 use super::columns::assign;
@@ -215,34 +214,27 @@ impl Matrix {
         Some(cells.collect())
     }
 
-    /// The matrix as people draw it, a line per row: VMs by letter, or by number after Z, and dots
-    /// for holes. `index` tells a vCPU's VM and its number within it.
-    pub fn draw(&self, index: impl Fn(VcpuId) -> (u32, u32)) -> String {
-        let mut text = String::new();
-        for row in self.cells.chunks(self.columns) {
-            for (column, cell) in row.iter().enumerate() {
-                let gap = if column > 0 { " " } else { "" };
-                text.push_str(gap);
-                let drawn = match *cell {
-                    Some((_, vcpu)) => draw_vcpu(&mut text, index(vcpu)),
-                    None => text.write_str(".."),
-                };
-                drawn.expect("writing to a string does not fail");
-            }
-            let holes = self.columns - row.len();
-            text.push_str(&" ..".repeat(holes));
-            text.push('\n');
-        }
-        text
+    /// The matrix as people draw it, a line per row: vCPUs by what `name` calls them, dots for holes,
+    /// one below the other.
+    pub fn draw(&self, name: impl Fn(VcpuId) -> String) -> String {
+        let mut names: Vec<String> = self
+            .cells
+            .iter()
+            .map(|cell| cell.map_or(HOLE.to_owned(), |(_, vcpu)| name(vcpu)))
+            .collect();
+        names.resize(names.len().next_multiple_of(self.columns), HOLE.to_owned());
+        let width = names.iter().map(|name| name.chars().count()).max();
+        let width = width.unwrap_or_default();
+        let line = |row: &[String]| {
+            let cells: Vec<String> = row.iter().map(|name| format!("{name:width$}")).collect();
+            cells.join(" ").trim_end().to_owned() + "\n"
+        };
+        names.chunks(self.columns).map(line).collect()
     }
 }
 
-fn draw_vcpu(text: &mut String, (vm, index): (u32, u32)) -> fmt::Result {
-    match u8::try_from(vm) {
-        Ok(vm @ 0..26) => write!(text, "{}{index}", char::from(b'A' + vm)),
-        _ => write!(text, "vm{vm}.{index}"),
-    }
-}
+/// How a hole is drawn.
+const HOLE: &str = "..";
 
 #[cfg(test)]
 mod tests;

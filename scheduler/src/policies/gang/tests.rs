@@ -28,8 +28,17 @@ fn slots(host: &mut Host, count: u64) -> Vec<String> {
     rows
 }
 
+/// The matrix in the textbook's manner: `A/0` is A0 there.
 fn matrix(host: &Host) -> String {
-    host.engine.policy().describe(host.engine.view())
+    let drawn = host.engine.policy().describe(host.engine.view());
+    let line = |line: &str| {
+        let cells: Vec<String> = line
+            .split_whitespace()
+            .map(|cell| cell.replace('/', ""))
+            .collect();
+        cells.join(" ") + "\n"
+    };
+    drawn.lines().map(line).collect()
 }
 
 fn weighted(vcpus: u32, weight: u32) -> VmSpec {

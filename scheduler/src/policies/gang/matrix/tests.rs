@@ -7,7 +7,8 @@ fn packed(columns: usize, placement: Placement, widths: &[u32]) -> String {
         let members: Vec<Member> = (0..width).map(|index| anywhere(vm, index)).collect();
         matrix.place(UnitId(vm), &members, &[]).unwrap();
     }
-    matrix.draw(|vcpu| (vcpu.0 / 100, vcpu.0 % 100))
+    let letter = |vm: u32| char::from(b'A' + vm as u8);
+    matrix.draw(|vcpu| format!("{}{}", letter(vcpu.0 / 100), vcpu.0 % 100))
 }
 
 fn anywhere(vm: u32, index: u32) -> Member {
