@@ -92,7 +92,7 @@ impl GuestVcpu {
         };
         self.halted_ns = stats.halted_ns;
         match self.last.replace(stats) {
-            None if stats.blocking => Seen::Unknown,
+            None if stats.blocking || self.seat.is_halted() => Seen::Unknown,
             Some(last) if stats.blocking && stats.halts == last.halts => Seen::Waits,
             // Has it done anything to speak of? A timer's tick is not.
             Some(_) if stats.blocking || self.seat.is_halted() => self.look_closer(now),

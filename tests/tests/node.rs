@@ -15,6 +15,8 @@ use harness::{Host, kvm_is_here, until};
 mod faults;
 #[path = "node/harness.rs"]
 mod harness;
+#[path = "node/linux.rs"]
+mod linux;
 #[path = "node/ways.rs"]
 mod ways;
 

@@ -9,7 +9,9 @@ use crate::host_placement;
 use crate::schedule::Schedule;
 
 impl Manager {
-    /// Closes the gates of those who run without a turn, and opens those that hold nobody back.
+    /// Closes the gates of those who run without a turn, and opens those that hold nobody back. Among
+    /// these are gates of halted vCPUs: one may have been seen to halt while its gate was about to
+    /// close, and behind it no interrupt would ever reach it.
     pub(super) fn mend(&self) {
         for seat in self.seats() {
             let by_gate = !self.actuator.is_idle && seat.enforcement == Enforcement::Gate;
@@ -23,7 +25,7 @@ impl Manager {
                 } else if seat.has_escaped() {
                     seat.kick();
                 }
-            } else if !by_gate && seat.is_closed() {
+            } else if seat.is_closed() {
                 seat.open();
             }
         }
