@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{CpuId, Nanos, Plan, VcpuId, View, VmId};
+use crate::{CpuId, MS, Nanos, Plan, VcpuId, View, VmId};
 
 /// What has happened. When a policy learns of it, the [`View`] shows it already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +83,10 @@ pub enum Granularity {
     Gang,
 }
 
+/// The least that every VM must be due in a window of [`Claims::fair_within_ns`]: 40 turns of the usual
+/// 10 ms.
+pub const FAIR_DUE_MIN: Nanos = 400 * MS;
+
 /// What a policy promises. Checkers that know nothing else of it hold it to this.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Claims {
@@ -92,10 +96,14 @@ pub struct Claims {
     /// all; a halted one may lack its own.
     pub gangs: bool,
     /// Over any window of this length, busy VMs on a host without affinities get CPU time by their
-    /// weights (within 2 %), as far as their number of vCPUs lets them.
+    /// weights (within 2 %), as far as their number of vCPUs lets them. Time is given in turns: a VM that is
+    /// due only a few of them in the window, since others weigh far more, cannot get within 2 % of it. So this
+    /// is promised where each VM is due [`FAIR_DUE_MIN`]; else it is promised only that nobody starves
+    /// ([`Claims::ready_max_ns`]), and shares by weight only over longer times, of which nothing is said.
     pub fair_within_ns: Option<Nanos>,
-    /// The longest time for which a vCPU stays ready while the set of VMs is the same, given the
-    /// number of vCPUs per CPU (rounded up) and of VMs. `None`: it may wait for ever.
+    /// The longest time for which a vCPU stays ready while VMs and CPUs are the same, on a host without
+    /// affinities and caps, whatever was before. `None`, or [`Nanos::MAX`] for such a load: it may wait
+    /// for ever.
     pub ready_max_ns: Option<fn(&Load) -> Nanos>,
     /// It lends CPU time to holders of locks, and has it paid back.
     pub repays: Option<Repays>,
@@ -134,8 +142,30 @@ pub struct Load {
     pub vcpus: u64,
     /// VMs.
     pub vms: u64,
+    /// The sum of their weights.
+    pub weights: u64,
     /// The largest weight over the smallest, rounded up.
     pub weight_ratio: u64,
+    /// One over the smallest part of everything that a vCPU is due by weight, rounded up.
+    pub rarest: u64,
+}
+
+impl Load {
+    /// VMs, each with its number of vCPUs and its weight, on so many CPUs. `None`: there are no VMs.
+    pub fn new(cpus: u64, vms: &[(u64, u64)]) -> Option<Self> {
+        let weights = || vms.iter().map(|&(_, weight)| weight);
+        let sum: u64 = weights().sum();
+        let parts = vms.iter();
+        let parts = parts.map(|&(vcpus, weight)| (vcpus * sum).div_ceil(weight));
+        Some(Self {
+            cpus,
+            vcpus: vms.iter().map(|&(vcpus, _)| vcpus).sum(),
+            vms: vms.len() as u64,
+            weights: sum,
+            weight_ratio: weights().max()?.div_ceil(weights().min()?),
+            rarest: parts.max()?,
+        })
+    }
 }
 
 /// A way to schedule. Pure: what it does follows from what it is told.

@@ -366,13 +366,18 @@ impl Policy for Affinity {
     }
 }
 
-/// A vCPU is ahead of a CPU's clock by at most what a few slacks cost it. Until the clock has come so
-/// far, every other vCPU can get as much by its own price: the sum over all vCPUs of weight over the
-/// number of siblings is the sum of the VMs' weights.
+/// See [`Claims::ready_max_ns`]. A vCPU is ahead of its CPU's clock by at most what a few slacks cost it, and
+/// its patience is another. Until the clock has come so far, every other vCPU gets as much by its own price:
+/// for one that is due the smallest part, that many times as much as there are such parts in the whole. And
+/// each may be in the middle of a turn.
+///
+/// `make_way` has a vCPU wait elsewhere that was due here: where the clock is the furthest, so that few are
+/// due before it. It is moved again only to a clock that is further still, by a patience; and no CPU begins
+/// to serve anybody beyond its own patience while it waits. So moves end when the others have had what they
+/// may have before it, and each costs it a turn at most: that is the other half of the turns. `settle` sets
+/// nobody beyond those who wait, so that it makes nobody wait longer.
 fn ready_max(load: &Load) -> Nanos {
-    let widest = load.vcpus.saturating_sub(load.vms) + 1;
-    let prices = load.weight_ratio * load.vms * widest;
-    (LAG_SLACKS + 2) * SLACK * prices + load.vcpus * 20 * MS
+    (LAG_SLACKS + 2) * SLACK * load.rarest + load.vcpus * 20 * MS
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ mod shares;
 use std::collections::VecDeque;
 
 use crate::params::{Args, Param, QUANTUM_10, quantum};
-use crate::policy::{Claims, Event, Policy};
+use crate::policy::{Claims, Event, Load, Policy};
 use crate::{CpuId, CpuSet, MS, Nanos, Plan, SECOND, Topology, VcpuId, View, VmId};
 
 /// A VM with its CPUs.
@@ -61,6 +61,9 @@ enum Place {
     Ready,
     On(CpuId),
 }
+
+/// The longest quantum for which it is promised that nobody starves.
+const QUANTUM: Nanos = 10 * MS;
 
 /// What can be set.
 pub const PARAMS: &[Param] = &[
@@ -305,7 +308,11 @@ impl Policy for Dynamic {
     }
 
     fn claims(&self) -> Claims {
-        Claims::default()
+        let usual = self.quantum_ns <= QUANTUM;
+        Claims {
+            ready_max_ns: usual.then_some(ready_max),
+            ..Claims::default()
+        }
     }
 
     fn on_event(&mut self, now: Nanos, event: &Event, view: &View, plan: &mut Plan) {
@@ -340,6 +347,16 @@ impl Policy for Dynamic {
         }
         self.write(now, view, plan);
     }
+}
+
+/// See [`Claims::ready_max_ns`]. If every VM can have a CPU, its vCPUs take turns there: each of the others
+/// has one at most. One that had no CPU because it slept is heard within a quantum, and gets one at the end
+/// of a turn. Nothing is promised where VMs have to lease CPUs.
+fn ready_max(load: &Load) -> Nanos {
+    if load.vms > load.cpus {
+        return Nanos::MAX;
+    }
+    2 * QUANTUM * (load.vcpus + 2)
 }
 
 #[cfg(test)]

@@ -206,9 +206,10 @@ impl Gang {
 
     /// See [`Claims::fair_within_ns`]. Nothing is promised where gangs of different widths leave holes that
     /// not everybody can use; where rows stay as they are, so that a gang has its slots beside a heavier
-    /// one; and where halted members' time goes to others uncharged, or a boost takes it from whoever it
-    /// meets. Else a gang's lag is a few slots at any time; the rarest gang must have had so many that
-    /// these are less than 2 %.
+    /// one; where halted members' time goes to others uncharged, or a boost takes it from whoever it
+    /// meets; and where a gang is due more than every slot: who wakes begins beside it, further behind than
+    /// those who have waited, and these are held to be equally far ahead. Else a gang's lag is a few slots at
+    /// any time; the rarest gang must have had so many that these are less than 2 %.
     fn fair_within(&self) -> Option<Nanos> {
         if self.one_row || self.backfill || self.boost_ns > 0 {
             return None;
@@ -222,7 +223,11 @@ impl Gang {
         }
         let sum: u64 = units().map(|unit| u64::from(unit.weight)).sum();
         let least = units().map(|unit| u64::from(unit.weight)).min()?;
+        let most = units().map(|unit| u64::from(unit.weight)).max()?;
         let together = (self.online / width) as u64;
+        if most * together > sum {
+            return None;
+        }
         Some(200 * self.quantum_ns * sum.div_ceil(least * together))
     }
 
@@ -326,9 +331,11 @@ impl Policy for Gang {
 
 /// See [`Claims::ready_max_ns`]. Before a gang's turn comes, each other one can have as many slots as
 /// its weight is larger, for each stride of the lightest gang by which it may be ahead: three of those
-/// that wait, which may be three ahead of who is always on. And one more.
+/// that wait, which may be three ahead of who is always on. And one more. A VM that is wider than the host
+/// is several gangs.
 fn ready_max(load: &Load) -> Nanos {
-    QUANTUM * load.vcpus * (6 * load.weight_ratio + 2)
+    let gangs = load.vms + load.vcpus / load.cpus;
+    QUANTUM * gangs * (6 * load.weight_ratio + 2)
 }
 
 #[cfg(test)]

@@ -25,6 +25,10 @@ use super::timeshare::{ReadyQueue, Timeshare};
 use crate::params::{Args, Kind, Param, QUANTUM_10};
 use crate::{CpuId, MS, Nanos, SECOND, Topology, US, VcpuId, View};
 
+/// The bonus and the age that are the default.
+const BONUS: u64 = 4;
+const AGE: Nanos = 20 * MS;
+
 /// What can be set.
 pub const PARAMS: &[Param] = &[
     QUANTUM_10,
@@ -33,7 +37,7 @@ pub const PARAMS: &[Param] = &[
     Param {
         name: "bonus",
         kind: Kind::Count {
-            default: 4,
+            default: BONUS,
             min: 0,
             max: 1_000,
             unit: "levels; a quantum costs 2",
@@ -52,7 +56,7 @@ pub const PARAMS: &[Param] = &[
     Param {
         name: "age",
         kind: Kind::Duration {
-            default: 20 * MS,
+            default: AGE,
             min: US,
             max: 10 * SECOND,
         },
@@ -171,6 +175,10 @@ impl ReadyQueue for HybridQueue {
         self.remove(vcpu);
         let cost_ns = if own { 0 } else { self.lock.wait_and_hold(now) };
         Some((vcpu, cost_ns))
+    }
+
+    fn is_usual(&self) -> bool {
+        self.bonus <= BONUS && self.age_ns <= AGE
     }
 
     fn rank_again(&mut self, level: impl Fn(VcpuId) -> u64) {

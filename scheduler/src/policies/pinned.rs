@@ -18,8 +18,11 @@ use rand_core::{Rng as _, SeedableRng as _};
 use rand_xoshiro::SplitMix64;
 
 use crate::params::{Args, Kind, Param, QUANTUM_10};
-use crate::policy::{Claims, Event, Policy};
-use crate::{CpuId, Nanos, Plan, Topology, VcpuId, View};
+use crate::policy::{Claims, Event, Load, Policy};
+use crate::{CpuId, MS, Nanos, Plan, Topology, VcpuId, View};
+
+/// The longest quantum for which it is promised that nobody starves.
+const QUANTUM: Nanos = 10 * MS;
 
 /// What can be set.
 pub const PARAMS: &[Param] = &[
@@ -166,7 +169,11 @@ impl Policy for Pinned {
     }
 
     fn claims(&self) -> Claims {
-        Claims::default()
+        let usual = self.quantum_ns <= QUANTUM;
+        Claims {
+            ready_max_ns: usual.then_some(ready_max),
+            ..Claims::default()
+        }
     }
 
     fn on_event(&mut self, now: Nanos, event: &Event, view: &View, plan: &mut Plan) {
@@ -235,6 +242,12 @@ impl Pinned {
             }
         }
     }
+}
+
+/// See [`Claims::ready_max_ns`]. All vCPUs may have the same home if CPUs have been away. Each of the others
+/// has a turn at most, which may be twice as long as the quantum.
+fn ready_max(load: &Load) -> Nanos {
+    2 * QUANTUM * load.vcpus
 }
 
 #[cfg(test)]

@@ -26,8 +26,8 @@ mod partition;
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::params::{Args, Kind, Param, QUANTUM_10};
-use crate::policy::{Claims, Event, Granularity, Policy};
-use crate::{CpuId, CpuSet, Level, Nanos, Plan, Topology, Turn, VcpuId, View, VmId};
+use crate::policy::{Claims, Event, Granularity, Load, Policy};
+use crate::{CpuId, CpuSet, Level, MS, Nanos, Plan, Topology, Turn, VcpuId, View, VmId};
 use partition::Fit;
 
 /// A place in the queue: what the VM costs, when it came, who it is.
@@ -42,6 +42,9 @@ struct Job {
     /// Each vCPU's CPU; empty while it waits.
     homes: Vec<Option<CpuId>>,
 }
+
+/// The longest quantum for which it is promised that nobody starves.
+const QUANTUM: Nanos = 10 * MS;
 
 /// What can be set.
 pub const PARAMS: &[Param] = &[
@@ -266,8 +269,10 @@ impl Policy for Space {
     }
 
     fn claims(&self) -> Claims {
+        let usual = self.quantum_ns <= QUANTUM;
         Claims {
             gangs: true,
+            ready_max_ns: usual.then_some(ready_max),
             ..Claims::default()
         }
     }
@@ -307,6 +312,15 @@ impl Policy for Space {
             Event::Tick | Event::LockHint { .. } | Event::Borrowed { .. } => {}
         }
     }
+}
+
+/// See [`Claims::ready_max_ns`]. If there is a CPU for everybody, everybody has one at once; but a VM that was
+/// folded when there were fewer stays so. Else who comes late waits until others leave.
+fn ready_max(load: &Load) -> Nanos {
+    if load.vcpus > load.cpus {
+        return Nanos::MAX;
+    }
+    QUANTUM * load.vcpus
 }
 
 #[cfg(test)]

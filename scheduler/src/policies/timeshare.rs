@@ -19,8 +19,11 @@ use super::meter::Meter;
 use super::seats::Seats;
 use crate::params::{Args, Kind, Param};
 use crate::policy::{Claims, Event, Load, Policy};
+use crate::vm::WEIGHT_DEFAULT;
 use crate::{CpuId, MS, Nanos, Plan, SECOND, Topology, VcpuId, View, VmId};
 
+/// The longest quantum for which it is promised that nobody starves.
+const QUANTUM: Nanos = 10 * MS;
 /// How many levels ahead a vCPU that wakes must be to take another's CPU.
 const PREEMPT_LEVELS: u64 = 2;
 
@@ -52,6 +55,11 @@ pub trait ReadyQueue: fmt::Debug + Send {
     /// Takes the one that is best for a CPU. How long that takes beside the switch is the second
     /// part.
     fn take(&mut self, now: Nanos, cpu: CpuId, view: &View) -> Option<(VcpuId, Nanos)>;
+
+    /// Whether nobody is preferred for longer than `ready_max` reckons with.
+    fn is_usual(&self) -> bool {
+        true
+    }
 
     /// All levels have changed.
     fn rank_again(&mut self, level: impl Fn(VcpuId) -> u64);
@@ -277,7 +285,7 @@ impl<Q: ReadyQueue> Policy for Timeshare<Q> {
     }
 
     fn claims(&self) -> Claims {
-        let usual = self.quantum_ns <= 10 * MS && self.decay_ns <= SECOND;
+        let usual = self.quantum_ns <= QUANTUM && self.decay_ns <= SECOND && self.queue.is_usual();
         Claims {
             work_conserving: true,
             ready_max_ns: usual.then_some(ready_max),
@@ -317,12 +325,18 @@ impl<Q: ReadyQueue> Policy for Timeshare<Q> {
     }
 }
 
-/// A vCPU that waits sees its own use halved every second, while those before it add to theirs, so
-/// that it is ahead of them after as many seconds as the ratio between two vCPUs' prices has binary
-/// digits, even if the one used a whole CPU and the other the smallest part of one. Then all others
-/// may stand before it in its level.
+/// See [`Claims::ready_max_ns`]. What a vCPU has used is never more than what two seconds of a CPU cost it.
+/// While it waits that is halved every second. Meanwhile CPUs serve only those who have used less, or not
+/// more than a bonus more: in a second they can take at most what raises all to its use, which is that time
+/// over the part of everything that it is due; and beside it the bonus and a turn of each. As soon as this
+/// is less than a second of all CPUs it is served. Where bonus and turns alone fill a second, nothing is
+/// promised.
 fn ready_max(load: &Load) -> Nanos {
-    let digits = |number: u64| Nanos::from(64 - number.leading_zeros());
-    let halvings = 6 + digits(load.weight_ratio) + 2 * digits(load.vcpus);
-    halvings * SECOND + load.vcpus * 20 * MS
+    let turns = load.vcpus + 3 * load.weights / u64::from(WEIGHT_DEFAULT);
+    if turns * QUANTUM > load.cpus * SECOND * 3 / 4 {
+        return Nanos::MAX;
+    }
+    let too_much = 8 * load.rarest / load.cpus;
+    let halvings = Nanos::from(64 - too_much.leading_zeros());
+    (halvings + 2) * SECOND
 }

@@ -13,6 +13,7 @@ mod vms;
 
 use std::fmt::Write;
 
+use muster_scheduler::policy::Load;
 use muster_scheduler::sim::Scenario;
 use muster_scheduler::topology::TopologySpec;
 use muster_scheduler::{MS, Nanos, PolicySpec, SECOND, US};
@@ -22,8 +23,8 @@ use crate::promises;
 
 /// How often another policy is drawn where one shall be fair.
 const FAIR_TRIES: u32 = 6;
-/// The longest time that is spent on a promise of fairness.
-const WINDOW_MAX: Nanos = 20 * SECOND;
+/// The longest time that is spent on a promise.
+const PROMISE_MAX: Nanos = 20 * SECOND;
 
 /// For draws of its own.
 const LOCK_SALT: u64 = 0x6c6f_636b;
@@ -160,25 +161,41 @@ fn calm(draw: &mut Draw, host: Host, body: &mut String) -> (String, Nanos) {
     vms::busy(draw, host, unsettled, body);
     let scenario = Scenario::parse(&file("calm", unsettled + MS, body)).expect("what was drawn");
     let mut policy = policies::any(draw);
-    let mut window = fair_within(&scenario, &policy);
+    let mut promised = promises(&scenario, &policy);
     for _ in 1..FAIR_TRIES {
-        if window.is_some_and(|window| window <= WINDOW_MAX) {
+        if promised.fair_within.is_some() {
             break;
         }
         policy = policies::any(draw);
-        window = fair_within(&scenario, &policy);
+        promised = promises(&scenario, &policy);
     }
-    let window = window.unwrap_or(100 * MS).min(WINDOW_MAX);
-    let duration = unsettled + window + draw.between(MS, window / 2 + 2 * MS);
+    let longest = promised.fair_within.max(promised.ready_max);
+    let longest = longest.unwrap_or(100 * MS);
+    let duration = unsettled + longest + draw.between(MS, longest / 2 + 2 * MS);
     (policy, duration)
 }
 
-/// In which time a policy promises to be fair to the VMs that stay.
-fn fair_within(scenario: &Scenario, policy: &str) -> Option<Nanos> {
+/// In which time a policy promises something to the VMs that stay; `None` if it is too long.
+#[derive(Debug, Clone, Copy)]
+struct Promised {
+    fair_within: Option<Nanos>,
+    ready_max: Option<Nanos>,
+}
+
+fn promises(scenario: &Scenario, policy: &str) -> Promised {
     let policy: PolicySpec = policy.parse().expect("a policy that was drawn");
-    let stay = scenario.vms.iter().filter(|group| group.leave_ns.is_none());
-    let specs = stay.map(|group| &group.spec);
-    promises::to(specs, &policy, &scenario.topology).fair_within_ns
+    let stay = || scenario.vms.iter().filter(|group| group.leave_ns.is_none());
+    let specs = stay().map(|group| &group.spec);
+    let claims = promises::to(specs, &policy, &scenario.topology);
+    let vms = stay().map(|group| (group.spec.vcpus.into(), group.spec.weight.into()));
+    let vms: Vec<(u64, u64)> = vms.collect();
+    let load = Load::new(scenario.topology.cpu_count() as u64, &vms);
+    let waits = claims.ready_max_ns.zip(load);
+    let in_time = |time: &Nanos| *time <= PROMISE_MAX;
+    Promised {
+        fair_within: claims.fair_within_ns.filter(in_time),
+        ready_max: waits.map(|(longest, load)| longest(&load)).filter(in_time),
+    }
 }
 
 /// Everything free, the measured defaults, or something slower.

@@ -112,13 +112,13 @@ impl Storm {
             return Ok(());
         };
         let before: Vec<(VcpuId, Nanos)> = self.running();
-        let load = Load {
-            cpus: cpus as u64,
-            vcpus: self.engine.view().vcpus().count() as u64,
-            vms: self.engine.view().vms().count() as u64,
-            weight_ratio: 1,
+        // Affinities may leave all the same CPU.
+        let vms = self.engine.view().vms();
+        let vms = vms.map(|(_, vm)| (u64::from(vm.spec.vcpus), u64::from(vm.spec.weight)));
+        let Some(load) = Load::new(1, &vms.collect::<Vec<_>>()) else {
+            return Ok(());
         };
-        let time = 2 * longest(&load);
+        let time = longest(&load).saturating_mul(2);
         if time > CALM_MAX {
             return Ok(());
         }

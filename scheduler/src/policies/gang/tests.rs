@@ -411,12 +411,8 @@ fn every_gang_gets_its_slot_within_the_bound() {
         host.arrive_as(weighted(vcpus, weight));
     }
     let bound = host.engine.policy().claims().ready_max_ns.unwrap();
-    let load = crate::policy::Load {
-        cpus: 4,
-        vcpus: 12,
-        vms: 5,
-        weight_ratio: 4,
-    };
+    let vms = [(4, 400), (3, 100), (2, 300), (2, 100), (1, 400)];
+    let load = crate::policy::Load::new(4, &vms).unwrap();
     let mut last = [0; 5];
     for slot in 0..500 {
         host.run_until(slot * SLOT + SLOT / 2);

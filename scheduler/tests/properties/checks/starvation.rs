@@ -25,11 +25,14 @@ pub fn check(line: &Timeline<'_>, facts: &Facts) -> Result<u64, Broken> {
         let Some(load) = load(line, facts, steady, &cpus) else {
             continue;
         };
-        let allowed = longest(&load) + 2 * facts.switch_ns;
+        let allowed = longest(&load).saturating_add(2 * facts.switch_ns);
+        if steady.len() <= allowed {
+            continue;
+        }
         for (&vcpu, of) in &line.vcpus {
             for ready in of.in_state(Runstate::Ready) {
-                seen += 1;
                 let waited = ready.overlap(steady);
+                seen += u64::from(waited.len() > 0);
                 if waited.len() > allowed {
                     return Err(Broken {
                         property: NAME,
@@ -51,7 +54,7 @@ pub fn check(line: &Timeline<'_>, facts: &Facts) -> Result<u64, Broken> {
 /// What there was to schedule; nothing if a VM is held somewhere or capped.
 fn load(line: &Timeline<'_>, facts: &Facts, steady: Stretch, cpus: &CpuSet) -> Option<Load> {
     let all = CpuSet::from_iter((0..line.recording.cpus).map(|cpu| CpuId(cpu as u16)));
-    let (mut vcpus, mut vms, mut weights) = (0, 0, Vec::new());
+    let mut vms = Vec::new();
     for (vm, outcome) in line.recording.vms.iter().enumerate() {
         if line.life(vm as u32).overlap(steady) != steady {
             continue;
@@ -59,17 +62,9 @@ fn load(line: &Timeline<'_>, facts: &Facts, steady: Stretch, cpus: &CpuSet) -> O
         if !facts.is_free(vm as u32, &all) {
             return None;
         }
-        vcpus += outcome.times.len() as u64;
-        vms += 1;
-        weights.push(u64::from(outcome.weight));
+        vms.push((outcome.times.len() as u64, u64::from(outcome.weight)));
     }
-    let ratio = weights.iter().max()?.div_ceil(*weights.iter().min()?);
-    Some(Load {
-        cpus: cpus.len() as u64,
-        vcpus,
-        vms,
-        weight_ratio: ratio,
-    })
+    Load::new(cpus.len() as u64, &vms)
 }
 
 #[cfg(test)]

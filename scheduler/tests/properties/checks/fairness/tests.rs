@@ -1,18 +1,19 @@
-use muster_scheduler::Claims;
+use muster_scheduler::{Claims, MS, SECOND, US};
 
 use super::*;
 use crate::samples::{Sample, vcpu};
 
-/// Two VMs with one vCPU each share a CPU for 100 us; the first, of `weight`, gets `part`.
+/// Two VMs with one vCPU each share a CPU for 10 s; the first, of `weight`, gets `part`, in 100 us.
 fn sample(weight: u32, part: Nanos) -> Sample {
+    let part = part * 100 * US;
     let claims = Claims {
-        fair_within_ns: Some(100_000),
+        fair_within_ns: Some(10 * SECOND),
         ..Claims::default()
     };
-    let mut sample = Sample::new(1, 100_000, claims);
+    let mut sample = Sample::new(1, 10 * SECOND, claims);
     sample.vm(1, weight).vm(1, 100);
     sample.run(0, vcpu(0, 0), 0, part);
-    sample.run(0, vcpu(1, 0), part, 100_000).finish();
+    sample.run(0, vcpu(1, 0), part, 10 * SECOND).finish();
     sample
 }
 
@@ -37,9 +38,15 @@ fn a_vm_that_is_due_nearly_a_whole_cpu_has_no_less() {
 }
 
 #[test]
+fn who_is_due_only_a_few_turns_is_promised_no_share() {
+    assert!(sample(2400, 97_000).check(check).is_err());
+    assert_eq!(sample(2410, 97_000).check(check), Ok(0));
+}
+
+#[test]
 fn a_vm_that_halts_has_no_claim() {
     let mut sample = sample(100, 30_000);
-    sample.halt(vcpu(0, 0), 30_000, 31_000);
+    sample.halt(vcpu(0, 0), 3 * SECOND, 3100 * MS);
     sample.recording.vms[0].times[0] = muster_scheduler::RunTimes::default();
     assert_eq!(sample.finish().check(check), Ok(0));
 }

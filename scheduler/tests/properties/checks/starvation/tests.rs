@@ -33,7 +33,11 @@ fn waiting_longer_is_found() {
 fn the_wait_is_counted_anew_when_the_policy_changes() {
     let mut sample = sample(200);
     sample.mark(100, MarkKind::PolicyChange);
-    assert_eq!(sample.check(check), Ok(4));
+    // What is shorter than the promise shows nothing.
+    assert_eq!(sample.check(check), Ok(2));
+    let mut sample = self::sample(200);
+    sample.mark(70, MarkKind::PolicyChange);
+    assert_eq!(sample.check(check).unwrap_err().at_ns, 70);
 }
 
 #[test]
