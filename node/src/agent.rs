@@ -353,3 +353,6 @@ fn class(seat: &Seat, class: Class) {
         tracing::debug!(vcpu = seat.name, %error, "cannot set a vCPU's class");
     }
 }
+
+#[cfg(test)]
+mod tests;

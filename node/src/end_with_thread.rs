@@ -15,3 +15,6 @@ impl Drop for EndWithThread {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

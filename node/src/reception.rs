@@ -2,11 +2,14 @@
 //!
 //! One thread listens, hears each newcomer, asks the manager, and notices who has gone. A VM process is
 //! not trusted: its message is bounded and parsed, its board must be sealed, its statistics must be
-//! KVM's, and the threads that it names must be its own (the kernel says who it is).
+//! KVM's, and the threads that it names must be its own (the kernel says who it is). Whoever else has a
+//! copy of the connection: when the process ends the VM has gone, so that no number of a thread is
+//! used after it may have become another's.
 
 use std::fs;
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,12 +24,19 @@ use muster_vmm::node_link::{Answer, Hello, MESSAGE_LEN_MAX, PROTOCOL, is_name};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{
-    AddressFamily, Backlog, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, accept4,
-    bind, getsockopt, listen, recvmsg, send, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, getsockopt, listen, send,
+    setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
+use rustix::cmsg_space;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SocketFlags, accept_with,
+    recvmsg,
+};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use thiserror::Error;
 
+use crate::end_with_thread::EndWithThread;
 use crate::enforcement::{Enforcement, Way};
 use crate::manager::Message;
 use crate::reach::{OutOfReach, Reach};
@@ -58,7 +68,13 @@ enum Refusal {
     #[error("it says nothing that can be understood: {0}")]
     Message(#[from] serde_json::Error),
     #[error("it cannot be heard: {0}")]
-    Receive(#[from] nix::Error),
+    Receive(#[from] io::Error),
+    #[error(
+        "it says more than {MESSAGE_LEN_MAX} bytes, or sends more than a board and the statistics of {VCPUS_MAX} vCPUs"
+    )]
+    TooMuch,
+    #[error("its process cannot be seen from here, or has ended")]
+    Process,
     #[error("it speaks version {0} of the protocol, the node manager version {PROTOCOL}")]
     Protocol(u32),
     #[error("{0:?} is no name for a VM")]
@@ -127,20 +143,30 @@ impl Drop for Reception {
     }
 }
 
+/// A VM that has been let in.
+struct Member {
+    connection: u64,
+    socket: OwnedFd,
+    /// Readable once it has ended.
+    process: OwnedFd,
+}
+
 struct Worker {
     listener: OwnedFd,
     ends: Arc<EventFd>,
     way: Way,
     manager: Sender<Message>,
-    guests: Vec<(u64, OwnedFd)>,
+    guests: Vec<Member>,
     connections: u64,
 }
 
 impl Worker {
     fn work(&mut self) {
+        let _guard = EndWithThread;
         loop {
             let watched = [self.ends.as_fd(), self.listener.as_fd()];
-            let guests = self.guests.iter().map(|(_, fd)| fd.as_fd());
+            let guests = self.guests.iter();
+            let guests = guests.flat_map(|guest| [guest.socket.as_fd(), guest.process.as_fd()]);
             let all = watched.into_iter().chain(guests);
             let mut fds: Vec<PollFd<'_>> =
                 all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
@@ -157,11 +183,11 @@ impl Worker {
             // A guest that says more than hello is as gone as one that hangs up.
             let mut at = 2;
             let manager = &self.manager;
-            self.guests.retain(|&(connection, _)| {
-                let has_gone = ready[at];
-                at += 1;
+            self.guests.retain(|guest| {
+                let has_gone = ready[at] || ready[at + 1];
+                at += 2;
                 if has_gone {
-                    let _ = manager.send(Message::Left(connection));
+                    let _ = manager.send(Message::Left(guest.connection));
                 }
                 !has_gone
             });
@@ -173,76 +199,79 @@ impl Worker {
 
     /// Hears a newcomer and answers.
     fn welcome(&mut self) {
-        let accepted = accept4(self.listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC);
-        let Ok(fd) = accepted else { return };
-        let peer = own(fd);
+        let accepted = accept_with(&self.listener, SocketFlags::CLOEXEC);
+        let Ok(peer) = accepted else { return };
         self.connections += 1;
         let connection = self.connections;
-        let answer = match self.hear(&peer, connection) {
-            Ok(()) => Answer::Welcome,
+        let (answer, process) = match self.hear(&peer, connection) {
+            Ok(process) => (Answer::Welcome, Some(process)),
             Err(refusal) => {
                 tracing::warn!(%refusal, "a VM is not let in");
-                Answer::Refused(refusal.to_string())
+                (Answer::Refused(refusal.to_string()), None)
             }
         };
         let text = serde_json::to_vec(&answer).expect("an answer is plain");
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         let heard = send(peer.as_raw_fd(), &text, flags).is_ok();
-        if answer == Answer::Welcome && heard {
-            self.guests.push((connection, peer));
-        } else {
+        match process {
+            Some(process) if heard => self.guests.push(Member {
+                connection,
+                socket: peer,
+                process,
+            }),
             // The manager may have let it in, and nobody would ever tell that it has gone.
-            let _ = self.manager.send(Message::Left(connection));
+            _ => {
+                let _ = self.manager.send(Message::Left(connection));
+            }
         }
     }
 
-    fn hear(&self, peer: &OwnedFd, connection: u64) -> Result<(), Refusal> {
+    /// Hears what a newcomer says. Gives its process.
+    fn hear(&self, peer: &OwnedFd, connection: u64) -> Result<OwnedFd, Refusal> {
         if self.guests.len() >= GUESTS_MAX {
             return Err(Refusal::Full);
         }
-        setsockopt(peer, sockopt::ReceiveTimeout, &HELLO_TIMEOUT)?;
-        let pid = getsockopt(peer, sockopt::PeerCredentials)?
-            .pid()
-            .cast_unsigned();
+        setsockopt(peer, sockopt::ReceiveTimeout, &HELLO_TIMEOUT).map_err(io::Error::from)?;
+        let peer_is = getsockopt(peer, sockopt::PeerCredentials).map_err(io::Error::from)?;
+        // Before its threads are looked at: from then on they cannot become another's unseen.
+        let process = Pid::from_raw(peer_is.pid()).ok_or(Refusal::Process)?;
+        let process = pidfd_open(process, PidfdFlags::empty()).map_err(|_| Refusal::Process)?;
         let (text, fds) = receive(peer)?;
-        let newcomer = check(&text, fds, (pid, connection), self.way)?;
+        let from = (peer_is.pid().cast_unsigned(), connection);
+        let newcomer = check(&text, fds, from, self.way)?;
         let (reply_to, reply) = sync_channel(1);
         let gone = || Refusal::Manager("the node manager is ending".to_owned());
         self.manager
             .send(Message::Join(Box::new(newcomer), reply_to))
             .map_err(|_| gone())?;
         let answer = reply.recv_timeout(MANAGER_TIMEOUT).map_err(|_| gone())?;
-        answer.map_err(Refusal::Manager)
+        answer.map_err(Refusal::Manager)?;
+        Ok(process)
     }
 }
 
-/// A message and its descriptors.
-fn receive(peer: &OwnedFd) -> Result<(Vec<u8>, Vec<OwnedFd>), nix::Error> {
+/// A message and its descriptors. Those that are not asked for are closed.
+fn receive(peer: &OwnedFd) -> Result<(Vec<u8>, Vec<OwnedFd>), Refusal> {
     let mut text = vec![0; MESSAGE_LEN_MAX];
-    let mut space = nix::cmsg_space!([RawFd; 1 + VCPUS_MAX as usize]);
-    let (len, fds) = {
-        let mut slices = [IoSliceMut::new(&mut text)];
-        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let message = recvmsg::<()>(peer.as_raw_fd(), &mut slices, Some(&mut space), flags)?;
-        let mut fds = Vec::new();
-        for part in message.cmsgs()? {
-            if let ControlMessageOwned::ScmRights(some) = part {
-                fds.extend(some.into_iter().map(own));
-            }
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1 + VCPUS_MAX as usize))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut slices = [IoSliceMut::new(&mut text)];
+    let message = recvmsg(peer, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)
+        .map_err(io::Error::from)?;
+    if message
+        .flags
+        .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+    {
+        return Err(Refusal::TooMuch);
+    }
+    let mut fds = Vec::new();
+    for part in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(some) = part {
+            fds.extend(some);
         }
-        (message.bytes, fds)
-    };
-    text.truncate(len);
+    }
+    text.truncate(message.bytes);
     Ok((text, fds))
-}
-
-#[expect(
-    unsafe_code,
-    reason = "descriptors that the kernel has just made for this process"
-)]
-fn own(fd: RawFd) -> OwnedFd {
-    // SAFETY: it is new, and only the caller has its number.
-    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// What a newcomer says and sends.
@@ -301,3 +330,6 @@ fn check(
         hello,
     })
 }
+
+#[cfg(test)]
+mod tests;

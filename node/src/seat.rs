@@ -266,3 +266,6 @@ fn wait(word: &AtomicU32, value: u32, timeout_ns: u64) {
     // Whatever wakes it, the caller looks again.
     let _ = futex::wait(word, futex::Flags::empty(), value, Some(&timeout));
 }
+
+#[cfg(test)]
+mod tests;

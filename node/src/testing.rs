@@ -5,6 +5,8 @@ use std::thread;
 
 use muster_guest_page::{CLASSES, COUNTERS};
 
+pub(crate) mod fake_vcpu;
+
 use crate::handle::{NodeHandle, Reply, Request, RequestError};
 use crate::manager::Message;
 use crate::snapshot::{

@@ -19,7 +19,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, io};
 
-use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
@@ -119,7 +118,7 @@ impl Ordinary {
             for limit in [Resource::RLIMIT_RTPRIO, Resource::RLIMIT_NICE] {
                 setrlimit(limit, 0, 0)?;
             }
-            Ok::<(), Errno>(()).map_err(Into::into)
+            Ok(())
         };
         // SAFETY: the closure only makes system calls; it takes no lock and allocates nothing.
         unsafe { command.pre_exec(set_up) };
