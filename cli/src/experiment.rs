@@ -14,7 +14,7 @@ use muster_experiment::machine::Machine;
 use muster_experiment::replay::replay;
 use muster_experiment::results::medians;
 use muster_experiment::run::{Measured, Progress};
-use muster_experiment::shipped::{self, SHIPPED};
+use muster_experiment::shipped::SHIPPED;
 use muster_experiment::{Experiment, Options, Results, report};
 use muster_node::Enforcement;
 
@@ -114,18 +114,8 @@ fn list() -> Result<()> {
 
 /// The experiment in this file or of this name.
 fn load(path: &Path) -> Result<Experiment> {
-    let name = path.to_str().unwrap_or_default();
-    let is_name = !name.contains(['/', '.']) && !name.is_empty();
-    let text = match shipped::find(name) {
-        Some(shipped) => shipped.text.to_owned(),
-        None if is_name && !path.exists() => {
-            let names: Vec<&str> = SHIPPED.iter().map(|shipped| shipped.name).collect();
-            let names = names.join(", ");
-            let error = format!("no experiment and no file is called {name:?}: there are {names}");
-            return Err(UsageError(error).into());
-        }
-        None => text_file::read(path, "an experiment")?,
-    };
+    let shipped = SHIPPED.iter().map(|shipped| (shipped.name, shipped.text));
+    let text = text_file::shipped_or_read(path, "an experiment", shipped)?;
     Experiment::parse(&text)
         .map_err(|error| UsageError(format!("{}: {error}", path.display())).into())
 }

@@ -12,7 +12,7 @@ use muster_scheduler::params::{format_duration, parse_duration};
 use muster_scheduler::sim::gantt::{GanttSpec, Window, gantt};
 use muster_scheduler::sim::perfetto::Trace;
 use muster_scheduler::sim::report::Report;
-use muster_scheduler::sim::shipped::{self, SHIPPED};
+use muster_scheduler::sim::shipped::SHIPPED;
 use muster_scheduler::sim::svg::{Drawing, stack};
 use muster_scheduler::sim::{self, Keep, Scenario, html};
 use muster_scheduler::{MS, Nanos, PolicySpec};
@@ -158,18 +158,8 @@ fn about(scenario: &Scenario) -> Result<()> {
 
 /// The scenario in this file or of this name.
 fn load(scenario: &Path) -> Result<Scenario> {
-    let name = scenario.to_str().unwrap_or_default();
-    let is_name = !name.contains(['/', '.']) && !name.is_empty();
-    let text = match shipped::find(name) {
-        Some(shipped) => shipped.text.to_owned(),
-        None if is_name && !scenario.exists() => {
-            let names: Vec<&str> = SHIPPED.iter().map(|shipped| shipped.name).collect();
-            let names = names.join(", ");
-            let error = format!("no scenario and no file is called {name:?}: there are {names}");
-            return Err(UsageError(error).into());
-        }
-        None => text_file::read(scenario, "a scenario")?,
-    };
+    let shipped = SHIPPED.iter().map(|shipped| (shipped.name, shipped.text));
+    let text = text_file::shipped_or_read(scenario, "a scenario", shipped)?;
     Scenario::parse(&text)
         .map_err(|error| UsageError(format!("{}: {error}", scenario.display())).into())
 }

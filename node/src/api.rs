@@ -33,8 +33,11 @@ use tokio::time::timeout;
 
 use crate::NodeHandle;
 
+pub use offline::OfflineApi;
+
 pub mod bodies;
 mod metrics;
+mod offline;
 mod routes;
 
 /// The longest body of a request.

@@ -120,12 +120,8 @@ impl GuestVcpu {
         let run = now.run.saturating_sub(self.times_before.run);
         let wait = now.wait.saturating_sub(self.times_before.wait);
         let parked = self.seat.parked_ns().saturating_sub(self.parked_before);
-        // Linux keeps a thread that sleeps after it has run long among those that wait, for a while
-        // (delayed dequeue, 6.12), so that both may count the same time.
         let halted = self.halted_ns.saturating_sub(self.halted_before);
-        let free = age.saturating_sub(run + halted);
-        // What a VM says of its gates may be anything.
-        (run, wait.saturating_add(parked).min(free))
+        (run, waited(age, run, halted, wait, parked))
     }
 
     fn snapshot(&self, engine: &Engine, guest_ns: Nanos) -> VcpuSnapshot {
@@ -147,6 +143,15 @@ impl GuestVcpu {
             histogram: array::from_fn(|at| record.histogram[at].load(Ordering::Relaxed)),
         }
     }
+}
+
+/// How long a vCPU of this age has waited for a CPU, by the kernel's account and by what it says of its
+/// gate: that may be anything.
+fn waited(age: Nanos, run: Nanos, halted: Nanos, wait: Nanos, parked: Nanos) -> Nanos {
+    // Linux keeps a thread that sleeps after it has run long among those that wait, for a while
+    // (delayed dequeue, 6.12), so that both may count the same time.
+    let free = age.saturating_sub(run.saturating_add(halted));
+    wait.saturating_add(parked).min(free)
 }
 
 impl Guest {
@@ -188,5 +193,18 @@ impl Guest {
             load: self.load.load(),
             vcpus: vcpus.map(|vcpu| vcpu.snapshot(engine, guest_ns)).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_vm_says_it_has_not_waited_longer_than_it_was_there() {
+        assert_eq!(waited(100, 30, 20, 10, 5), 15);
+        assert_eq!(waited(100, 30, 20, 10, Nanos::MAX), 50);
+        assert_eq!(waited(100, Nanos::MAX, Nanos::MAX, 10, 5), 0);
+        assert_eq!(waited(100, 90, 20, 10, 5), 0);
     }
 }

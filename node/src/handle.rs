@@ -1,6 +1,6 @@
 //! How to ask a running node manager for something, from any thread of its process.
 
-use std::sync::mpsc::{Sender, SyncSender, sync_channel};
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
 use muster_scheduler::{CpuSet, Nanos};
@@ -119,6 +119,11 @@ pub struct NodeHandle {
 impl NodeHandle {
     pub(crate) fn new(sender: Sender<Message>) -> Self {
         Self { sender }
+    }
+
+    /// A handle whose node manager has ended: nothing that is asked is done.
+    pub fn of_nobody() -> Self {
+        Self::new(channel().0)
     }
 
     /// Asks, and waits for the answer.

@@ -23,6 +23,7 @@ pub mod enforcement;
 mod engine_actuator;
 mod guest;
 pub mod handle;
+pub mod hello;
 mod host_placement;
 mod host_topology;
 mod load;
@@ -32,15 +33,15 @@ mod reception;
 pub mod recording;
 mod records;
 pub mod schedule;
-mod seat;
+pub mod seat;
 pub mod snapshot;
 #[cfg(test)]
 mod testing;
-mod thread;
+pub mod thread;
 
 mod node;
 
-pub use api::{ApiError, ApiServer, ApiSpec};
+pub use api::{ApiError, ApiServer, ApiSpec, OfflineApi};
 pub use client::{Client, ClientError};
 pub use directory::{DirectoryError, NodeDirectory};
 pub use enforcement::{Enforcement, NotPermitted, Permits, Way};

@@ -17,10 +17,9 @@ use std::sync::mpsc::{Sender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use muster_scheduler::CpuSet;
 use muster_vmm::board::{Board, BoardError, VCPUS_MAX};
 use muster_vmm::kvm::stats::{StatsError, StatsReader};
-use muster_vmm::node_link::{Answer, Hello, MESSAGE_LEN_MAX, PROTOCOL, is_name};
+use muster_vmm::node_link::{Answer, MESSAGE_LEN_MAX};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{
@@ -38,6 +37,7 @@ use thiserror::Error;
 
 use crate::end_with_thread::EndWithThread;
 use crate::enforcement::{Enforcement, Way};
+use crate::hello::{HelloError, Wishes};
 use crate::manager::Message;
 use crate::reach::{OutOfReach, Reach};
 use crate::thread::Thread;
@@ -52,8 +52,7 @@ const MANAGER_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Newcomer {
     pub connection: u64,
-    pub hello: Hello,
-    pub cpus: CpuSet,
+    pub wishes: Wishes,
     pub pid: u32,
     pub board: Arc<Board>,
     pub stats: Vec<StatsReader>,
@@ -65,8 +64,8 @@ pub(crate) struct Newcomer {
 /// Why a VM is not let in. It is told so.
 #[derive(Debug, Error)]
 enum Refusal {
-    #[error("it says nothing that can be understood: {0}")]
-    Message(#[from] serde_json::Error),
+    #[error(transparent)]
+    Hello(#[from] HelloError),
     #[error("it cannot be heard: {0}")]
     Receive(#[from] io::Error),
     #[error(
@@ -75,12 +74,6 @@ enum Refusal {
     TooMuch,
     #[error("its process cannot be seen from here, or has ended")]
     Process,
-    #[error("it speaks version {0} of the protocol, the node manager version {PROTOCOL}")]
-    Protocol(u32),
-    #[error("{0:?} is no name for a VM")]
-    Name(String),
-    #[error("its CPUs {0:?} are no list of CPUs")]
-    Cpus(String),
     #[error("it sent {sent} descriptors where {expected} are expected")]
     Descriptors { sent: usize, expected: usize },
     #[error(transparent)]
@@ -281,17 +274,7 @@ fn check(
     (pid, connection): (u32, u64),
     way: Way,
 ) -> Result<Newcomer, Refusal> {
-    let hello: Hello = serde_json::from_slice(text)?;
-    if hello.protocol != PROTOCOL {
-        return Err(Refusal::Protocol(hello.protocol));
-    }
-    if !is_name(&hello.name) {
-        return Err(Refusal::Name(hello.name));
-    }
-    let cpus = match &hello.cpus {
-        None => CpuSet::ALL,
-        Some(list) => list.parse().map_err(|_| Refusal::Cpus(list.clone()))?,
-    };
+    let wishes = Wishes::read(text)?;
     let sent = fds.len();
     let mut fds = fds.into_iter();
     let expected = |vcpus| Refusal::Descriptors {
@@ -314,20 +297,19 @@ fn check(
     let threads: Vec<Thread> = (0..vcpus).map(thread).collect::<Result<_, _>>()?;
     let enforcement = Reach::of(&threads, way).choose(way)?;
     if enforcement != way.enforcement {
-        let name = &hello.name;
+        let name = &wishes.name;
         tracing::warn!(
             "{name}'s process may not be signalled: its vCPUs are bound to CPUs, and have no gates"
         );
     }
     Ok(Newcomer {
         connection,
-        cpus,
         pid,
         threads,
         enforcement,
         stats: fds.map(StatsReader::new).collect::<Result<_, _>>()?,
         board,
-        hello,
+        wishes,
     })
 }
 

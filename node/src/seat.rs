@@ -22,7 +22,7 @@ const ASK_AGAIN_NS: u64 = 1_000_000;
 
 /// See the module's head.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub struct Seat {
     /// The engine's name for it.
     pub id: VcpuId,
     /// Its VM.
@@ -45,13 +45,15 @@ pub(crate) struct Seat {
     halted: AtomicBool,
     /// Its VM has left: nobody answers any more.
     gone: AtomicBool,
+    /// How often it was stopped.
     pub preemptions: AtomicU64,
+    /// How often it held a lock then.
     pub holder_preemptions: AtomicU64,
 }
 
 impl Seat {
     /// The seat of vCPU number `index` of a VM. That `thread` is what runs it, has been checked.
-    pub(crate) fn new(
+    pub fn new(
         (vm, id): (VmId, VcpuId),
         name: String,
         index: u32,
@@ -81,60 +83,65 @@ impl Seat {
         self.board.cell(self.index)
     }
 
-    pub(crate) fn tid(&self) -> u32 {
+    /// Its thread.
+    pub fn tid(&self) -> u32 {
         self.thread.tid
     }
 
     /// What the kernel has counted for its thread.
-    pub(crate) fn kernel_times(&self) -> Option<KernelTimes> {
+    pub fn kernel_times(&self) -> Option<KernelTimes> {
         self.thread.times()
     }
 
     /// How long it has waited at its gate.
-    pub(crate) fn parked_ns(&self) -> u64 {
+    pub fn parked_ns(&self) -> u64 {
         self.cell().parked_until(now_ns())
     }
 
-    pub(crate) fn board(&self) -> &Board {
+    /// What it shares with its VM.
+    pub fn board(&self) -> &Board {
         &self.board
     }
 
-    pub(crate) fn is_halted(&self) -> bool {
+    /// It waits for an interrupt, as was last seen.
+    pub fn is_halted(&self) -> bool {
         self.halted.load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_halted(&self, halted: bool) {
+    /// What was seen.
+    pub fn set_halted(&self, halted: bool) {
         self.halted.store(halted, Ordering::Release);
     }
 
-    pub(crate) fn is_gone(&self) -> bool {
+    /// Nobody needs to wait for it any more.
+    pub fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
 
     /// It runs, or would: to stop it takes closing its gate.
-    pub(crate) fn can_be_stopped(&self) -> bool {
+    pub fn can_be_stopped(&self) -> bool {
         !self.is_halted() && !self.is_gone()
     }
 
-    /// Nobody needs to wait for this vCPU any more.
-    pub(crate) fn set_gone(&self) {
+    /// Its VM has left, or its thread has ended.
+    pub fn set_gone(&self) {
         self.gone.store(true, Ordering::Release);
     }
 
     /// The vCPU waits at its gate.
-    pub(crate) fn is_parked(&self) -> bool {
+    pub fn is_parked(&self) -> bool {
         self.cell().place.load(Ordering::Acquire) == Place::Parked as u32
     }
 
     /// It runs although its gate is to be closed: its lease had ended.
-    pub(crate) fn has_escaped(&self) -> bool {
+    pub fn has_escaped(&self) -> bool {
         let cell = self.cell();
         let want = cell.want.load(Ordering::Acquire);
         is_closed(want) && cell.ack.load(Ordering::Acquire) == want && !self.is_parked()
     }
 
     /// Its gate is to be closed.
-    pub(crate) fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         is_closed(*self.wish())
     }
 
@@ -144,7 +151,7 @@ impl Seat {
     }
 
     /// Opens its gate.
-    pub(crate) fn open(&self) {
+    pub fn open(&self) {
         let mut wish = self.wish();
         if is_closed(*wish) {
             *wish = wish.wrapping_add(1);
@@ -157,7 +164,7 @@ impl Seat {
 
     /// Has its gate closed, and says which wish that is. The vCPU may go on for `grace_ns` while it
     /// holds a lock.
-    pub(crate) fn close(&self, grace_ns: u64) -> u32 {
+    pub fn close(&self, grace_ns: u64) -> u32 {
         let mut wish = self.wish();
         if !is_closed(*wish) {
             *wish = wish.wrapping_add(1);
@@ -170,7 +177,7 @@ impl Seat {
     }
 
     /// Makes the vCPU look at its gate.
-    pub(crate) fn kick(&self) {
+    pub fn kick(&self) {
         match self.thread.signal(kick::signal()) {
             Ok(()) => {}
             // It has ended; the connection will say so.
@@ -180,7 +187,7 @@ impl Seat {
     }
 
     /// Waits until the vCPU has obeyed `want`, until `deadline_ns` at most. Tells whether it has.
-    pub(crate) fn wait_obeyed(&self, want: u32, deadline_ns: u64) -> bool {
+    pub fn wait_obeyed(&self, want: u32, deadline_ns: u64) -> bool {
         let mut ask_again = now_ns() + ASK_AGAIN_NS;
         loop {
             let ack = self.cell().ack.load(Ordering::Acquire);
@@ -200,13 +207,13 @@ impl Seat {
     }
 
     /// How much of its grace it used, and what it was about, when it last stopped.
-    pub(crate) fn last_stop(&self) -> (u64, LockSeen) {
+    pub fn last_stop(&self) -> (u64, LockSeen) {
         let used = self.cell().grace_used_ns.load(Ordering::Acquire);
         (used.into(), LockSeen::of(self.cell()))
     }
 
     /// Who has it.
-    pub(crate) fn cpu(&self) -> Option<CpuId> {
+    pub fn cpu(&self) -> Option<CpuId> {
         match self.cpu.load(Ordering::Acquire) {
             NOWHERE => None,
             cpu => Some(CpuId(cpu as u16)),
@@ -214,7 +221,7 @@ impl Seat {
     }
 
     /// An agent takes it, once no other has it; until `deadline_ns` at most. Tells whether it did.
-    pub(crate) fn take(&self, cpu: CpuId, deadline_ns: u64) -> bool {
+    pub fn take(&self, cpu: CpuId, deadline_ns: u64) -> bool {
         loop {
             let taken = self.cpu.compare_exchange(
                 NOWHERE,
@@ -232,7 +239,7 @@ impl Seat {
     }
 
     /// The agent of `cpu` gives it away, unless it has done so before.
-    pub(crate) fn release_from(&self, cpu: CpuId) {
+    pub fn release_from(&self, cpu: CpuId) {
         let had =
             self.cpu
                 .compare_exchange(cpu.0.into(), NOWHERE, Ordering::AcqRel, Ordering::Acquire);
@@ -242,7 +249,7 @@ impl Seat {
     }
 
     /// Binds its thread to one CPU. Failure is worth a word, not more: the vCPU runs elsewhere.
-    pub(crate) fn bind(&self, cpu: CpuId) {
+    pub fn bind(&self, cpu: CpuId) {
         if self.bound.swap(cpu.0.into(), Ordering::AcqRel) != u32::from(cpu.0)
             && let Err(error) = set_affinity(self.tid(), &[cpu.index()])
         {
@@ -252,7 +259,7 @@ impl Seat {
     }
 
     /// Its thread has been bound to something else by somebody else.
-    pub(crate) fn forget_binding(&self) {
+    pub fn forget_binding(&self) {
         self.bound.store(NOWHERE, Ordering::Release);
     }
 }

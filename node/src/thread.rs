@@ -7,14 +7,16 @@ use nix::errno::Errno;
 
 /// See the module's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Thread {
+pub struct Thread {
+    /// The process.
     pub pid: u32,
+    /// The thread's number, as the process says.
     pub tid: u32,
 }
 
 /// What the kernel counts for a thread, in nanoseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct KernelTimes {
+pub struct KernelTimes {
     /// On a CPU.
     pub run: u64,
     /// Waiting for one.
@@ -23,13 +25,13 @@ pub(crate) struct KernelTimes {
 
 impl Thread {
     /// Whether the process has such a thread. Whoever names threads of others is found out here.
-    pub(crate) fn exists(self) -> bool {
+    pub fn exists(self) -> bool {
         self.tid != 0 && Path::new(&format!("/proc/{}/task/{}", self.pid, self.tid)).exists()
     }
 
     /// What the kernel has counted so far; `None` once the thread has ended, or if the kernel does
     /// not count.
-    pub(crate) fn times(self) -> Option<KernelTimes> {
+    pub fn times(self) -> Option<KernelTimes> {
         let path = format!("/proc/{}/task/{}/schedstat", self.pid, self.tid);
         parse_schedstat(&fs::read_to_string(path).ok()?)
     }
@@ -39,7 +41,7 @@ impl Thread {
         unsafe_code,
         reason = "tgkill(2) with real-time signals, which libraries do not know"
     )]
-    pub(crate) fn signal(self, signal: i32) -> Result<(), Errno> {
+    pub fn signal(self, signal: i32) -> Result<(), Errno> {
         // SAFETY: takes three numbers.
         let result = unsafe { libc::syscall(libc::SYS_tgkill, self.pid, self.tid, signal) };
         Errno::result(result).map(drop)

@@ -20,6 +20,7 @@ pub mod kernel;
 mod memory_disk;
 pub mod mmio;
 pub mod mutation;
+pub mod node;
 mod ring;
 pub mod scheduling;
 
@@ -41,7 +42,7 @@ impl Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 13] = [
     Target::new("block_request", block::run, block::seeds),
     Target::new("cmdline", command_line::run, command_line::seeds),
     Target::new(
@@ -52,6 +53,9 @@ pub const TARGETS: [Target; 10] = [
     Target::new("experiment", experiment::run, experiment::seeds),
     Target::new("initrd_load", initrd::run, initrd::seeds),
     Target::new("kernel_load", kernel::run, kernel::seeds),
+    Target::new("node_api", node::run_api, node::api_seeds),
+    Target::new("node_board", node::run_board, node::board_seeds),
+    Target::new("node_hello", node::run_hello, node::hello_seeds),
     Target::new(
         "policy_spec",
         scheduling::run_policy,

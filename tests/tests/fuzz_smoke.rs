@@ -69,6 +69,9 @@ smoke_tests! {
     experiment
     initrd_load
     kernel_load
+    node_api
+    node_board
+    node_hello
     policy_spec
     scenario
     topology

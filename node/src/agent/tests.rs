@@ -126,8 +126,10 @@ fn who_held_a_lock_is_told_at_once() {
 fn the_last_order_counts() {
     let desk = Desk::new(0);
     let (one, other) = (FakeVcpu::start(0), FakeVcpu::start(1));
-    desk.order(30 * MS, Some(&one));
-    let at = desk.order(30 * MS, Some(&other));
+    desk.order(50 * MS, Some(&one));
+    // It sleeps for the first one by now.
+    thread::sleep(Duration::from_millis(10));
+    let at = desk.order(45 * MS, Some(&other));
     let switched = desk.next();
     assert!(has(&switched, &other), "{switched:?}");
     assert_eq!(switched.times.unwrap().0, at);

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use muster_scheduler::VcpuId;
 use muster_scheduler::engine::{EngineError, Input};
-use muster_scheduler::{VcpuId, VmSpec};
 
 use super::Manager;
 use super::threads::renew_lease;
@@ -16,31 +16,25 @@ impl Manager {
     pub(super) fn join(&mut self, newcomer: Newcomer) -> Result<(), String> {
         let Newcomer {
             connection,
-            hello,
-            cpus,
+            wishes,
             pid,
             board,
             stats,
             threads,
             enforcement,
         } = newcomer;
-        if self.guests.values().any(|guest| guest.name == hello.name) {
-            return Err(format!("the name {} is taken", hello.name));
+        if self.guests.values().any(|guest| guest.name == wishes.name) {
+            return Err(format!("the name {} is taken", wishes.name));
         }
         let now = self.clock.now();
         self.last = self.last.max(now);
-        let spec = VmSpec {
-            weight: hello.weight,
-            cap_percent: hello.cap_percent,
-            hard_affinity: cpus,
-            ..VmSpec::new(hello.name.clone(), board.vcpus())
-        };
+        let spec = wishes.spec(board.vcpus());
         // The agents learn of its vCPUs before the engine's first order: its numbers are known then.
         let (vm, first) = self.engine.next_ids(spec.vcpus);
-        let mut guest = Guest::new(vm, hello.name.clone(), pid, connection, now);
+        let mut guest = Guest::new(vm, wishes.name.clone(), pid, connection, now);
         for (index, (thread, stats)) in threads.iter().zip(stats).enumerate() {
             let id = VcpuId(first.0 + index as u32);
-            let name = format!("{}/{index}", hello.name);
+            let name = format!("{}/{index}", wishes.name);
             let board = board.clone();
             let seat = Arc::new(Seat::new(
                 (vm, id),
