@@ -15,7 +15,7 @@
 //! Whoever carries switches out does so at once with a real-time class, soon with a better nice value,
 //! and else when the kernel lets it. Left to choose, a node manager takes the first of: gates with
 //! real-time threads; gates with threads at nice -20; gates with ordinary threads. A single VM whose
-//! process it may not signal gets affinity ([`Reach`](crate::reach)). What was asked for by name is
+//! process it may not signal gets affinity (see the module `reach`). What was asked for by name is
 //! refused if it cannot be had.
 
 use std::fmt;

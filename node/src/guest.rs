@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use muster_scheduler::{Engine, Nanos, Runstate, VmId};
+use muster_vmm::board::{Board, LockSource};
 use muster_vmm::kvm::stats::{StatsReader, VcpuStats};
 use muster_vmm::thread_schedule::ThreadSchedule;
 
 use crate::load::{LoadMeter, Totals};
 use crate::seat::Seat;
-use crate::snapshot::{VcpuSnapshot, VmSnapshot};
+use crate::snapshot::{Locks, VcpuSnapshot, VmSnapshot};
 use crate::thread::KernelTimes;
 
 /// A vCPU that waits for interrupts most of the time is left to the kernel, which lets it run at once
@@ -180,6 +181,25 @@ impl Guest {
         self.load.read(now, totals, runnable);
     }
 
+    /// How it is known what its vCPUs hold.
+    fn locks(&self) -> Locks {
+        // Whoever uses the page says so there with the first thing that it writes.
+        let tells = |vcpu: &GuestVcpu| {
+            let record = vcpu.seat.board().record(vcpu.seat.index);
+            record.phase.load(Ordering::Relaxed) > 0
+        };
+        if self.vcpus.iter().any(tells) {
+            return Locks::Page;
+        }
+        let board = self.vcpus.first().map(|vcpu| vcpu.seat.board());
+        match board.map_or(LockSource::Page, Board::lock_source) {
+            LockSource::Page => Locks::Untold,
+            LockSource::Awaited => Locks::Awaited,
+            LockSource::Linux => Locks::Linux,
+            LockSource::Unseen(reason) => Locks::Unseen(reason.to_string()),
+        }
+    }
+
     pub(crate) fn snapshot(&self, engine: &Engine, now: Nanos) -> VmSnapshot {
         let spec = &engine.view().vm(self.vm).spec;
         let guest_ns = now - self.joined_ns;
@@ -190,6 +210,7 @@ impl Guest {
             joined_ns: self.joined_ns,
             weight: spec.weight,
             cap_percent: spec.cap_percent,
+            locks: self.locks(),
             load: self.load.load(),
             vcpus: vcpus.map(|vcpu| vcpu.snapshot(engine, guest_ns)).collect(),
         }

@@ -49,10 +49,28 @@ pub struct VmSnapshot {
     pub weight: u32,
     /// The most CPU time that it may use, in percent of one CPU.
     pub cap_percent: Option<u32>,
+    /// How it is known what its vCPUs hold.
+    pub locks: Locks,
     /// Its load, as a balancer reads it.
     pub load: LoadSnapshot,
     /// Its vCPUs, in order.
     pub vcpus: Vec<VcpuSnapshot>,
+}
+
+/// How it is known which vCPUs of a VM hold spin locks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Locks {
+    /// Not at all: the guest says nothing, and is no Linux.
+    Untold,
+    /// The guest says so in the guest page.
+    Page,
+    /// Linux has not come up yet.
+    Awaited,
+    /// From Linux's preempt counts.
+    Linux,
+    /// Not at all, although it is Linux; and why.
+    Unseen(String),
 }
 
 /// How much a VM asks for and gets, averaged over the last seconds.

@@ -10,8 +10,8 @@ pub(crate) mod fake_vcpu;
 use crate::handle::{NodeHandle, Reply, Request, RequestError};
 use crate::manager::Message;
 use crate::snapshot::{
-    CpuSnapshot, Decision, LoadSnapshot, ManagerSnapshot, Snapshot, SwitchRecord, VcpuSnapshot,
-    VcpuState, VmSnapshot,
+    CpuSnapshot, Decision, LoadSnapshot, Locks, ManagerSnapshot, Snapshot, SwitchRecord,
+    VcpuSnapshot, VcpuState, VmSnapshot,
 };
 
 /// Its handle, and what it was asked to do, as the request's debug text.
@@ -111,6 +111,7 @@ pub(crate) fn snapshot() -> Snapshot {
         joined_ns: 0,
         weight: 256,
         cap_percent,
+        locks: Locks::Linux,
         load: LoadSnapshot {
             runnable: 1.5,
             demand_cpus: 1.25,

@@ -17,6 +17,7 @@ mod grants;
 pub mod initrd;
 mod input;
 pub mod kernel;
+pub mod kernel_types;
 mod memory_disk;
 pub mod mmio;
 pub mod mutation;
@@ -42,7 +43,7 @@ impl Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     Target::new("block_request", block::run, block::seeds),
     Target::new("cmdline", command_line::run, command_line::seeds),
     Target::new(
@@ -53,6 +54,7 @@ pub const TARGETS: [Target; 13] = [
     Target::new("experiment", experiment::run, experiment::seeds),
     Target::new("initrd_load", initrd::run, initrd::seeds),
     Target::new("kernel_load", kernel::run, kernel::seeds),
+    Target::new("kernel_types", kernel_types::run, kernel_types::seeds),
     Target::new("node_api", node::run_api, node::api_seeds),
     Target::new("node_board", node::run_board, node::board_seeds),
     Target::new("node_hello", node::run_hello, node::hello_seeds),

@@ -69,6 +69,7 @@ smoke_tests! {
     experiment
     initrd_load
     kernel_load
+    kernel_types
     node_api
     node_board
     node_hello

@@ -28,6 +28,10 @@ use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 use vm_memory::{FileOffset, MmapRegion};
 
+mod lock_source;
+
+pub use lock_source::{LockSource, Unseen};
+
 /// The most vCPUs that a board has room for.
 pub const VCPUS_MAX: u32 = guest_page::VCPUS_MAX as u32;
 /// The longest time for which a gate stays closed without a sign of life from the node manager.
@@ -36,7 +40,7 @@ pub const LEASE_NS_MAX: u64 = 200_000_000;
 /// "MUSTERBD", read as a little-endian number.
 const MAGIC: u64 = u64::from_le_bytes(*b"MUSTERBD");
 /// The version of this layout. Both sides are of one release, or part again.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const CELLS_OFFSET: usize = 4096;
 /// Where the guest page begins: on a page of its own.
@@ -55,6 +59,8 @@ pub struct BoardHeader {
     vcpus: AtomicU32,
     /// Until when closed gates hold: CLOCK_MONOTONIC, nanoseconds. The node manager writes it.
     pub lease_until_ns: AtomicU64,
+    /// How it is known what the vCPUs hold: a [`LockSource`]. The VM process writes it.
+    lock_source: AtomicU32,
 }
 
 /// What concerns one vCPU.
@@ -277,6 +283,17 @@ impl Board {
         } else {
             LockSeen::Free
         }
+    }
+
+    /// How it is known what the vCPUs hold. A number without meaning says that they tell it themselves.
+    pub fn lock_source(&self) -> LockSource {
+        LockSource::of_number(self.header().lock_source.load(Ordering::Acquire))
+    }
+
+    /// Says how it is known what the vCPUs hold.
+    pub(crate) fn set_lock_source(&self, source: LockSource) {
+        let number = source.number();
+        self.header().lock_source.store(number, Ordering::Release);
     }
 
     /// Until when the lease that is written there holds at most: what is further away than any node

@@ -54,8 +54,14 @@ impl Gate {
     }
 
     /// Waits until the vCPU may enter the guest, or `stop` is set. To be called after
-    /// [`Listening::clear`] and before the entry, so that no wish is missed.
-    pub fn pass(&mut self, listening: &Listening, stop: &AtomicBool) {
+    /// [`Listening::clear`] and before the entry, so that no wish is missed. `look` tells what the
+    /// vCPU is about, for a guest that does not say so itself.
+    pub fn pass(
+        &mut self,
+        listening: &Listening,
+        stop: &AtomicBool,
+        mut look: impl FnMut() -> LockSeen,
+    ) {
         loop {
             let cell = self.board.cell(self.index);
             let want = cell.want.load(Ordering::Acquire);
@@ -75,7 +81,10 @@ impl Gate {
             if stop.load(Ordering::SeqCst) || self.board.lease_left_ns(now) == 0 {
                 return;
             }
-            let lock = self.board.lock_told(self.index);
+            let lock = match self.board.lock_told(self.index) {
+                LockSeen::Free => look(),
+                told => told,
+            };
             if lock == LockSeen::Holding
                 && let Some(step) = self.grace_step(cell, now)
             {

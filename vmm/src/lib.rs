@@ -9,6 +9,7 @@ pub mod console;
 mod control;
 mod cpuid;
 mod gate;
+pub mod guest_locks;
 pub mod host;
 pub mod kick;
 pub mod kvm;

@@ -33,6 +33,7 @@ use crate::boot::acpi::{self, AcpiSpec};
 use crate::boot::{self, BootError, BootSpec, registers};
 use crate::console::{Console, ConsoleError};
 use crate::cpuid;
+use crate::guest_locks::Finder;
 use crate::kvm::stats::StatsError;
 use crate::kvm::{KvmError, Vcpu, Vm};
 use crate::layout;
@@ -78,6 +79,8 @@ pub struct Machine {
     vcpus: Vec<Vcpu>,
     devices: Devices,
     node: Option<NodeSpec>,
+    /// The memory of a Linux guest whose locks somebody will want to know of.
+    linux: Option<GuestRam>,
 }
 
 /// Everything but the vCPUs.
@@ -142,10 +145,12 @@ impl Machine {
             vm.disable_halt_polling()?;
         }
         let devices = Devices::new(vm, &ram, board, disks, console, room)?;
+        let is_seen = spec.node.is_some() && boot::is_linux(&spec.kernel)?;
         Ok(Self {
             vcpus,
             devices,
             node: spec.node.clone(),
+            linux: is_seen.then_some(ram),
         })
     }
 
@@ -160,6 +165,7 @@ impl Machine {
             vcpus,
             devices,
             node,
+            linux,
         } = self;
         let mut stats = Vec::new();
         if node.is_some() {
@@ -168,8 +174,18 @@ impl Machine {
             let descriptors = vcpus.iter().map(Vcpu::stats);
             stats = descriptors.collect::<Result<_, StatsError>>()?;
         }
-        let stop = devices.stop_vcpus.clone();
-        let vcpus = Vcpus::start(vcpus, &devices.spaces, &devices.board, reporter, stop)?;
+        let finder = linux
+            .map(|ram| Finder::start(ram, devices.board.clone()))
+            .transpose()
+            .map_err(StartVcpusError::Thread)?;
+        let vcpus = Vcpus::start(
+            vcpus,
+            &devices.spaces,
+            &devices.board,
+            finder.as_ref().map(Finder::locks),
+            reporter,
+            devices.stop_vcpus.clone(),
+        )?;
         let link = match node {
             Some(node) => {
                 vcpus.wait_until_known(&devices.board);
@@ -181,6 +197,7 @@ impl Machine {
             link,
             vcpus,
             devices,
+            _finder: finder,
         })
     }
 }
@@ -291,6 +308,7 @@ pub struct RunningMachine {
     link: Option<NodeLink>,
     vcpus: Vcpus,
     devices: Devices,
+    _finder: Option<Finder>,
 }
 
 impl RunningMachine {

@@ -16,8 +16,9 @@ use thiserror::Error;
 use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::signal::Killable;
 
-use crate::board::Board;
+use crate::board::{Board, LockSeen};
 use crate::gate::Gate;
+use crate::guest_locks::{GuestLocks, LockReader};
 use crate::kick::{self, Listening};
 use crate::kvm::{Exit, KvmError, Vcpu, VcpuFailure};
 
@@ -156,12 +157,13 @@ pub struct Vcpus {
 pub struct Stuck;
 
 impl Vcpus {
-    /// Starts a thread for each of `vcpus`, which pass their gates on `board`. `stop` is set when they
-    /// are to end.
+    /// Starts a thread for each of `vcpus`, which pass their gates on `board` and look at their
+    /// guest's `locks` there. `stop` is set when they are to end.
     pub fn start(
         vcpus: Vec<Vcpu>,
         spaces: &Arc<AddressSpaces>,
         board: &Arc<Board>,
+        locks: Option<&Arc<GuestLocks>>,
         reporter: &Reporter,
         stop: Arc<AtomicBool>,
     ) -> Result<Self, StartVcpusError> {
@@ -173,10 +175,11 @@ impl Vcpus {
         for vcpu in vcpus {
             let reporter = reporter.clone();
             let (stop, spaces, board) = (started.stop.clone(), spaces.clone(), board.clone());
+            let locks = locks.cloned().map(LockReader::new);
             let thread = thread::Builder::new()
                 .name(format!("vcpu{}", vcpu.index()))
                 .stack_size(THREAD_STACK_LEN)
-                .spawn(move || run_vcpu(vcpu, &stop, &spaces, board, &reporter))
+                .spawn(move || run_vcpu(vcpu, &stop, &spaces, board, locks, &reporter))
                 .map_err(StartVcpusError::Thread)?;
             started.threads.push(thread);
         }
@@ -232,6 +235,7 @@ fn run_vcpu(
     stop: &AtomicBool,
     spaces: &AddressSpaces,
     board: Arc<Board>,
+    mut locks: Option<LockReader>,
     reporter: &Reporter,
 ) {
     let _guard = PanicGuard(reporter);
@@ -246,7 +250,10 @@ fn run_vcpu(
     loop {
         // In this order: what changes from here on makes the next entry return.
         listening.clear();
-        gate.pass(&listening, stop);
+        gate.pass(&listening, stop, || match &mut locks {
+            Some(locks) => locks.look(&vcpu),
+            None => LockSeen::Free,
+        });
         if stop.load(Ordering::SeqCst) {
             return;
         }

@@ -1,5 +1,5 @@
 use muster_guest_page::{CLASSES, COUNTERS};
-use muster_node::snapshot::{CpuSnapshot, LoadSnapshot, ManagerSnapshot, VcpuState};
+use muster_node::snapshot::{CpuSnapshot, LoadSnapshot, Locks, ManagerSnapshot, VcpuState};
 
 use super::*;
 
@@ -41,6 +41,7 @@ fn vm(name: &str, vcpus: usize) -> VmSnapshot {
         joined_ns: 0,
         weight: 256,
         cap_percent: None,
+        locks: Locks::Page,
         load: LoadSnapshot::default(),
         vcpus: vec![vcpu; vcpus],
     }

@@ -82,6 +82,28 @@ fn nonsense_about_locks_is_nothing() {
 }
 
 #[test]
+fn how_locks_are_known_is_told() {
+    let vm = Board::create(1).unwrap();
+    let node = Board::open(hand_over(&vm)).unwrap();
+    assert_eq!(node.lock_source(), LockSource::Page);
+    let mut reasons = Vec::new();
+    for number in 0..9 {
+        let source = LockSource::of_number(number);
+        vm.set_lock_source(source);
+        assert_eq!(vm.header().lock_source.load(Ordering::Relaxed), number);
+        assert_eq!(node.lock_source(), source);
+        reasons.extend(match source {
+            LockSource::Unseen(reason) => Some(reason.to_string()),
+            _ => None,
+        });
+    }
+    reasons.dedup();
+    assert_eq!(reasons.len(), 6);
+    vm.header().lock_source.store(99, Ordering::Relaxed);
+    assert_eq!(node.lock_source(), LockSource::Page);
+}
+
+#[test]
 #[should_panic(expected = "vCPU 2 of 2")]
 fn a_vcpu_that_is_not_there_has_no_cell() {
     Board::create(2).unwrap().cell(2);

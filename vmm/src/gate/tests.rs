@@ -13,6 +13,8 @@ struct Runner {
     board: Arc<Board>,
     stop: Arc<AtomicBool>,
     passes: Arc<AtomicU64>,
+    /// Whoever looks sees a lock.
+    holds: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -22,13 +24,19 @@ impl Runner {
         let board = Arc::new(Board::create(1).unwrap());
         let (stop, passes) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let (on_board, stopped, passed) = (board.clone(), stop.clone(), passes.clone());
+        let holds = Arc::<AtomicBool>::default();
+        let seen = holds.clone();
         let thread = thread::spawn(move || {
             let page = Arc::new(crate::kvm::RunPage::blank().unwrap());
             let listening = Listening::start(page).unwrap();
             let mut gate = Gate::new(on_board, 0);
             while !stopped.load(Ordering::SeqCst) {
                 listening.clear();
-                gate.pass(&listening, &stopped);
+                let look = || match seen.load(Ordering::SeqCst) {
+                    true => LockSeen::Holding,
+                    false => LockSeen::Free,
+                };
+                gate.pass(&listening, &stopped, look);
                 passed.fetch_add(1, Ordering::SeqCst);
                 thread::yield_now();
             }
@@ -37,6 +45,7 @@ impl Runner {
             board,
             stop,
             passes,
+            holds,
             thread: Some(thread),
         };
         runner.until("the thread runs", |runner| runner.passes() > 0);
@@ -157,6 +166,27 @@ fn a_lock_holder_gets_its_grace_and_no_more() {
     assert_eq!(LockSeen::of(runner.cell()), LockSeen::Holding);
 
     runner.board.record(0).lock_depth.store(0, Ordering::SeqCst);
+    runner.lease();
+    runner.wish(3);
+    runner.until("it obeys", |runner| runner.acked() == 3);
+    assert_eq!(runner.cell().grace_used_ns.load(Ordering::SeqCst), 0);
+    assert_eq!(LockSeen::of(runner.cell()), LockSeen::Free);
+}
+
+#[test]
+fn a_lock_that_the_guest_does_not_tell_of_counts_as_well() {
+    let runner = Runner::start();
+    runner.lease();
+    runner.holds.store(true, Ordering::SeqCst);
+    // More than anybody gets.
+    runner.cell().grace_ns.store(u32::MAX, Ordering::SeqCst);
+    runner.wish(1);
+    runner.until("it parks", Runner::is_parked);
+    let used = runner.cell().grace_used_ns.load(Ordering::SeqCst);
+    assert!(u64::from(used) >= GRACE_NS_MAX, "used {used} ns");
+    assert_eq!(LockSeen::of(runner.cell()), LockSeen::Holding);
+
+    runner.holds.store(false, Ordering::SeqCst);
     runner.lease();
     runner.wish(3);
     runner.until("it obeys", |runner| runner.acked() == 3);

@@ -13,6 +13,8 @@ use super::page::RunPage;
 use super::stats::{self, StatsError};
 use crate::board::Board;
 
+mod standing;
+
 /// Why a vCPU came back from the guest.
 #[derive(Debug)]
 pub enum Exit<'a> {

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use muster_node::snapshot::{ManagerSnapshot, Snapshot, VcpuSnapshot, VcpuState, VmSnapshot};
+use muster_node::snapshot::{
+    Locks, ManagerSnapshot, Snapshot, VcpuSnapshot, VcpuState, VmSnapshot,
+};
 use muster_scheduler::sim::table::Table;
 use muster_scheduler::{CpuId, CpuSet, Nanos};
 
@@ -17,6 +19,7 @@ pub fn page(now: &Snapshot, before: Option<&Snapshot>, width: usize) -> String {
     } else {
         out.push('\n');
         out.push_str(&vms(&now.vms).text(width));
+        out.push_str(&unseen(&now.vms));
         out.push('\n');
         out.push_str(&vcpus(now, before).text(width));
     }
@@ -71,6 +74,7 @@ fn vms(vms: &[VmSnapshot]) -> Table {
         "wants CPUs",
         "gets CPUs",
         "waits %",
+        "locks",
     ];
     let mut table = Table::new(heads);
     for vm in vms {
@@ -85,9 +89,31 @@ fn vms(vms: &[VmSnapshot]) -> Table {
             format!("{:.2}", load.demand_cpus),
             format!("{:.2}", load.delivered_cpus),
             format!("{:.1}", load.steal_share * 100.0),
+            locks(&vm.locks).to_owned(),
         ]);
     }
     table
+}
+
+/// Who tells what a VM's vCPUs hold.
+fn locks(locks: &Locks) -> &'static str {
+    match locks {
+        Locks::Untold | Locks::Awaited => NONE,
+        Locks::Page => "page",
+        Locks::Linux => "linux",
+        Locks::Unseen(_) => "unseen",
+    }
+}
+
+/// Why nobody does, a line for each VM of which that is so.
+fn unseen(vms: &[VmSnapshot]) -> String {
+    let mut out = String::new();
+    for vm in vms {
+        if let Locks::Unseen(reason) = &vm.locks {
+            let _ = writeln!(out, "{}: locks are not seen: {reason}", vm.name);
+        }
+    }
+    out
 }
 
 fn vcpus(now: &Snapshot, before: Option<&Snapshot>) -> Table {

@@ -37,6 +37,7 @@ fn snapshot(at_ms: u64, vcpus: Vec<VcpuSnapshot>) -> Snapshot {
             joined_ns: 0,
             weight: 256,
             cap_percent: None,
+            locks: Locks::Linux,
             load: LoadSnapshot {
                 runnable: 1.5,
                 demand_cpus: 1.25,
@@ -74,7 +75,9 @@ fn times_are_parts_of_the_time_since_the_vm_joined() {
     assert_eq!(row(&page, "web/0"), first);
     let second = ["web/1", "ready", "-", "0-1", "-", "-", "-", "-", "0", "0"];
     assert_eq!(row(&page, "web/1"), second);
-    let vm = ["web", "4711", "256", "-", "1.50", "1.25", "0.75", "40.0"];
+    let vm = [
+        "web", "4711", "256", "-", "1.50", "1.25", "0.75", "40.0", "linux",
+    ];
     assert_eq!(row(&page, "web "), vm);
     assert!(
         page.starts_with("gang on CPUs 0-1, enforced by gate\n"),
@@ -140,4 +143,22 @@ fn narrow_terminals_are_respected() {
         table.iter().all(|line| line.chars().count() <= 60),
         "{page}"
     );
+}
+
+#[test]
+fn why_locks_are_not_seen_is_told() {
+    let mut snapshot = snapshot(1000, vec![vcpu(0, 0, 0)]);
+    for (locks, word) in [
+        (Locks::Untold, "-"),
+        (Locks::Awaited, "-"),
+        (Locks::Page, "page"),
+        (Locks::Unseen("its kernel is odd".to_owned()), "unseen"),
+    ] {
+        let is_unseen = matches!(locks, Locks::Unseen(_));
+        snapshot.vms[0].locks = locks;
+        let page = page(&snapshot, None, 120);
+        assert_eq!(row(&page, "web ").last().unwrap(), word);
+        let said = page.contains("\nweb: locks are not seen: its kernel is odd\n");
+        assert_eq!(said, is_unseen, "{page}");
+    }
 }
