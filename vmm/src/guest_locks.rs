@@ -116,7 +116,7 @@ impl GuestLocks {
     /// Looks no more, and says so.
     fn switch_off(&self, reason: Unseen) {
         self.board.set_lock_source(LockSource::Unseen(reason));
-        tracing::warn!("this guest's spin locks are not seen: {reason}");
+        tracing::info!("this guest's spin locks are not seen: {reason}");
     }
 }
 
@@ -127,7 +127,7 @@ fn find(locks: &GuestLocks, asked: &Receiver<Option<GuestAddress>>) {
     };
     match find_per_cpu(&locks.ram, code) {
         Ok(per_cpu) => {
-            tracing::debug!(?per_cpu, "this guest's preempt counts are read");
+            tracing::debug!(?per_cpu, "this guest's preempt counts are found");
             let _ = locks.per_cpu.set(per_cpu);
             locks.board.set_lock_source(LockSource::Linux);
         }

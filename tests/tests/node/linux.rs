@@ -1,11 +1,13 @@
-//! Unmodified Linux guests under a node manager: they boot under it, run on under every policy, and
-//! none of them takes harm.
+//! Unmodified Linux guests under a node manager: they boot under it, run on under every policy, none
+//! of them takes harm, and it is seen what their vCPUs hold.
 
+use std::path::Path;
 use std::time::Duration;
 
 use muster_tests::images::GuestImages;
 use muster_tests::place::RealKvm;
 use muster_tests::vm::{Vm, VmCommand};
+use serde_json::Value;
 
 use super::harness::{Host, until};
 
@@ -31,10 +33,21 @@ const HARM: &str = "lockup|stall|blocked for more";
 const LOAD: &str = "(while :; do :; done) & dd if=/dev/zero of=/dev/null bs=512 2>/dev/null & \
                     echo cpus=$(nproc)=\n";
 
-/// Starts a guest of two vCPUs under `host`, and waits for its shell.
-fn boot(host: &Host, images: &GuestImages, name: &str) -> Vm {
+/// Keeps both vCPUs in the kernel for much of the time, under locks of many kinds.
+const FORKS: &str = "(while :; do (:); done) & (while :; do (:); done) & echo forks-$((6*7))\n";
+/// Keeps both vCPUs in user mode.
+const LOOPS: &str = "(while :; do :; done) & (while :; do :; done) & echo loops-$((6*7))\n";
+
+/// So often both vCPUs of a VM together are stopped before it is judged what they held.
+const STOPS: u64 = 200;
+
+/// A guest of two vCPUs that is to join `host`.
+fn guest(host: &Host, images: &GuestImages, name: &str, kernel: &Path) -> Vm {
     let socket = host.dir().join("node.sock");
-    VmCommand::debian(images)
+    VmCommand::bare()
+        .arg("--kernel", kernel)
+        .arg("--initrd", &images.initramfs)
+        .arg("--cmdline", "quiet")
         .arg("--cpus", "2")
         .arg("--memory", "256M")
         .arg("--name", name)
@@ -47,7 +60,8 @@ fn they_boot_and_run_on_under_every_policy() {
     RealKvm::new().run(|| {
         let images = GuestImages::here().unwrap();
         let host = Host::start(SCHEDULES[0]);
-        let mut guests = ["web", "db"].map(|name| (name, boot(&host, &images, name)));
+        let mut guests =
+            ["web", "db"].map(|name| (name, guest(&host, &images, name, &images.vmlinux)));
         host.until_vms(2);
         for (_, guest) in &mut guests {
             guest.expect("# ");
@@ -81,6 +95,60 @@ fn they_boot_and_run_on_under_every_policy() {
             assert_eq!(guest.wait_within(Duration::from_secs(60)).status, 0);
         }
     });
+}
+
+#[test]
+fn what_their_vcpus_hold_is_seen() {
+    RealKvm::new().run(|| {
+        let images = GuestImages::here().unwrap();
+        let host = Host::start("host");
+        // One has been put somewhere by its own decompressor, the other is where its file says.
+        let mut forks = guest(&host, &images, "forks", &images.vmlinuz);
+        let mut loops = guest(&host, &images, "loops", &images.vmlinux);
+        for (guest, load, answer) in [
+            (&mut forks, FORKS, "forks-42"),
+            (&mut loops, LOOPS, "loops-42"),
+        ] {
+            guest.expect("# ");
+            guest.send(load);
+            guest.expect(answer);
+        }
+        // Who is never stopped is never looked at.
+        let locks = |shown: &Value, vm| host.vm_of(shown, vm)["locks"].clone();
+        assert_eq!(locks(&host.shown(), "forks"), "awaited");
+        host.sched(&["set", "gang:quantum=10ms"]);
+        host.until_shown(|shown| {
+            ["forks", "loops"]
+                .iter()
+                .all(|vm| locks(shown, vm) == "linux")
+        });
+        let before = host.shown();
+        let stopped = |shown: &Value, vm| sum(host.vm_of(shown, vm), "preemptions");
+        let after = host.until_shown(|shown| {
+            let grown = |vm| stopped(shown, vm) - stopped(&before, vm);
+            grown("forks") > STOPS && grown("loops") > STOPS
+        });
+        let percent = |vm| {
+            let holding = |shown| sum(host.vm_of(shown, vm), "holder_preemptions");
+            let stops = stopped(&after, vm) - stopped(&before, vm);
+            (holding(&after) - holding(&before)) * 100 / stops
+        };
+        let (forks, loops) = (percent("forks"), percent("loops"));
+        assert!(forks >= 10, "held something at {forks} % of the stops");
+        // Interrupts come in user mode as well.
+        assert!(loops <= 5, "held something at {loops} % of the stops");
+        // Nobody lost faith meanwhile.
+        let shown = host.shown();
+        for vm in ["forks", "loops"] {
+            assert_eq!(locks(&shown, vm), "linux");
+        }
+    });
+}
+
+/// A number of a VM's vCPUs, added up.
+fn sum(vm: &Value, number: &str) -> u64 {
+    let vcpus = vm["vcpus"].as_array().unwrap().iter();
+    { vcpus }.map(|vcpu| vcpu[number].as_u64().unwrap()).sum()
 }
 
 /// How long each vCPU of a VM has run.
