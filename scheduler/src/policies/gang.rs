@@ -124,6 +124,8 @@ pub struct Gang {
     online: usize,
     /// The least pass of a gang that is ready: where newcomers begin.
     virtual_now: u128,
+    /// The least pass of a gang that waits, or the same: where begins who wakes.
+    waiting_now: u128,
     /// How far a gang may be ahead or behind.
     lag_max: u128,
     /// The gangs of the present slot.
@@ -174,6 +176,7 @@ impl Gang {
             revision: 0,
             online: cpus,
             virtual_now: 0,
+            waiting_now: 0,
             lag_max: 0,
             running: Vec::new(),
             leader: 0,
@@ -206,10 +209,9 @@ impl Gang {
 
     /// See [`Claims::fair_within_ns`]. Nothing is promised where gangs of different widths leave holes that
     /// not everybody can use; where rows stay as they are, so that a gang has its slots beside a heavier
-    /// one; where halted members' time goes to others uncharged, or a boost takes it from whoever it
-    /// meets; and where a gang is due more than every slot: who wakes begins beside it, further behind than
-    /// those who have waited, and these are held to be equally far ahead. Else a gang's lag is a few slots at
-    /// any time; the rarest gang must have had so many that these are less than 2 %.
+    /// one; and where halted members' time goes to others uncharged, or a boost takes it from whoever it
+    /// meets. Else a gang's lag is a few slots at any time; the rarest gang must have had so many that these
+    /// are less than 2 %.
     fn fair_within(&self) -> Option<Nanos> {
         if self.one_row || self.backfill || self.boost_ns > 0 {
             return None;
@@ -223,11 +225,7 @@ impl Gang {
         }
         let sum: u64 = units().map(|unit| u64::from(unit.weight)).sum();
         let least = units().map(|unit| u64::from(unit.weight)).min()?;
-        let most = units().map(|unit| u64::from(unit.weight)).max()?;
         let together = (self.online / width) as u64;
-        if most * together > sum {
-            return None;
-        }
         Some(200 * self.quantum_ns * sum.div_ceil(least * together))
     }
 

@@ -137,6 +137,7 @@ impl Gang {
         } else {
             self.virtual_now
         };
+        self.waiting_now = from;
         let most = from + self.lag_max;
         for index in 0..self.running.len() {
             let unit = self.unit_mut(self.running[index]);
@@ -162,11 +163,12 @@ impl Gang {
     pub(super) fn wake(&mut self, now: Nanos, vcpu: VcpuId, view: &View) {
         let id = view.vcpu(vcpu).unit;
         if self.unit(id).ready == 0 {
-            // Time spent halted is no credit. While nobody waits the clock stands still between events.
+            // Time spent halted is no credit, not even what a gang that is always on is behind. While nobody
+            // waits the clock stands still between events.
             if !self.ticking {
                 self.charge(now);
             }
-            let start = self.virtual_now;
+            let start = self.waiting_now;
             let unit = self.unit_mut(id);
             unit.pass = unit.pass.max(start);
         }

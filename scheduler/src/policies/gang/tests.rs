@@ -449,3 +449,27 @@ fn a_gang_that_is_always_on_does_not_make_others_wait_for_its_heir() {
     host.run_until(860 * SLOT);
     assert!(host.running_ns(light) > before);
 }
+
+#[test]
+fn who_wakes_beside_a_gang_that_is_always_on_begins_with_those_that_wait() {
+    let mut host = Host::new(4, "gang");
+    let [_, light, _, sleeper] = [6, 1, 1, 1].map(|weight| host.arrive_as(weighted(2, weight)));
+    let mut got = [0, 0];
+    for _ in 0..20 {
+        for vcpu in 0..2 {
+            host.halt(host.vcpu(sleeper, vcpu));
+        }
+        host.run_until(host.now + 4 * SLOT);
+        for vcpu in 0..2 {
+            host.wake(host.vcpu(sleeper, vcpu));
+        }
+        let before = [light, sleeper].map(|vm| host.running_ns(vm));
+        host.run_until(host.now + 6 * SLOT);
+        for (index, vm) in [light, sleeper].into_iter().enumerate() {
+            got[index] += host.running_ns(vm) - before[index];
+        }
+    }
+    // Three share two CPUs for 120 slots.
+    let slots = got.map(|ns| ns / (2 * SLOT));
+    assert!(slots[0].abs_diff(slots[1]) <= 6, "{slots:?}");
+}
