@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use std::{io, thread};
 
 use muster_scheduler::{CpuId, Level, Nanos};
@@ -75,6 +76,10 @@ pub(crate) type Reports = Arc<Mutex<Vec<Switched>>>;
 #[derive(Debug, Default)]
 struct Mailbox {
     order: Option<Order>,
+    /// For when the next order is likely to be.
+    expected: Option<Nanos>,
+    /// The agent sleeps, and wakes by itself then: what is to be done later need not wake it.
+    wakes_at: Option<Nanos>,
     ends: bool,
 }
 
@@ -113,7 +118,7 @@ impl Agent {
                 if let Err(error) = set_affinity(0, &[cpu.index()]) {
                     tracing::warn!(%error, "an agent cannot stay on {cpu}");
                 }
-                if let Err(error) = punctual(permits) {
+                if let Err(error) = punctual(permits.agent_class()) {
                     tracing::warn!(%error, "an agent has to wait like everybody");
                 }
                 worker.work();
@@ -126,8 +131,19 @@ impl Agent {
 
     /// Tells it what to do. What it was told before and has not begun is forgotten.
     pub(crate) fn order(&self, order: Order) {
-        lock(&self.shared).order = Some(order);
-        self.shared.1.notify_one();
+        let mut mailbox = lock(&self.shared);
+        let wakes_in_time = mailbox.wakes_at.is_some_and(|at| at <= order.at);
+        mailbox.order = Some(order);
+        drop(mailbox);
+        if !wakes_in_time {
+            self.shared.1.notify_one();
+        }
+    }
+
+    /// Tells it for when its next order is likely to be. It then looks for it by itself, so that it wakes
+    /// once for a switch and not twice.
+    pub(crate) fn expect(&self, at: Nanos) {
+        lock(&self.shared).expected = Some(at);
     }
 }
 
@@ -170,13 +186,7 @@ impl Worker {
 
     /// Waits for an order and its time.
     fn next_order(&mut self) -> Option<Order> {
-        let shared = self.shared.clone();
-        let (mailbox, news) = &*shared;
-        let idle = |mailbox: &mut Mailbox| mailbox.order.is_none() && !mailbox.ends;
-        let guard = mailbox.lock().expect("no holder panics");
-        let mut guard = news.wait_while(guard, idle).expect("no holder panics");
-        let mut order = guard.order.take().filter(|_| !guard.ends)?;
-        drop(guard);
+        let mut order = self.hear()?;
         let mut early = order.at.saturating_sub(self.oversleep_ns);
         while self.clock.now() < early {
             self.prepare(&order);
@@ -188,6 +198,33 @@ impl Worker {
             early = order.at.saturating_sub(self.oversleep_ns);
         }
         Some(order)
+    }
+
+    /// Waits for an order; `None` if it is to end.
+    fn hear(&mut self) -> Option<Order> {
+        let shared = self.shared.clone();
+        let news = &shared.1;
+        let idle = |mailbox: &mut Mailbox| mailbox.order.is_none() && !mailbox.ends;
+        let mut guard = lock(&shared);
+        while idle(&mut guard) {
+            let wake = guard
+                .expected
+                .take()
+                .map(|at| at.saturating_sub(self.oversleep_ns));
+            let Some(wake) = wake.filter(|&wake| wake > self.clock.now()) else {
+                guard = news.wait_while(guard, idle).expect("no holder panics");
+                continue;
+            };
+            guard.wakes_at = Some(wake);
+            let length = Duration::from_nanos(wake - self.clock.now().min(wake));
+            let waited = news.wait_timeout(guard, length).expect("no holder panics");
+            guard = waited.0;
+            guard.wakes_at = None;
+            if waited.1.timed_out() {
+                self.learn(self.clock.now().saturating_sub(wake));
+            }
+        }
+        guard.order.take().filter(|_| !guard.ends)
     }
 
     /// Timers wake late, always by about the same. Next time this one is set so much earlier.

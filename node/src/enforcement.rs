@@ -73,8 +73,10 @@ impl FromStr for Enforcement {
     }
 }
 
-/// The priority of agents and of the manager: ahead of vCPUs in a pulse. `muster doctor` advises it.
+/// The priority of agents: ahead of vCPUs in a pulse. `muster doctor` advises it.
 pub const AGENT_PRIORITY: u32 = 10;
+/// The priority of the manager: no switch waits for it to look around.
+const MANAGER_PRIORITY: u32 = AGENT_PRIORITY - 1;
 /// The priority of a vCPU in a pulse.
 const PULSE_PRIORITY: u32 = 2;
 
@@ -148,12 +150,19 @@ impl Permits {
         }
     }
 
-    /// The class in which this process's threads that must not wait are to be: the best that it may.
+    /// The class of agents: the best that is permitted.
     pub(crate) fn agent_class(self) -> Class {
+        self.prompt_class(AGENT_PRIORITY)
+    }
+
+    /// The class of the manager.
+    pub(crate) fn manager_class(self) -> Class {
+        self.prompt_class(MANAGER_PRIORITY)
+    }
+
+    fn prompt_class(self, priority: u32) -> Class {
         if self.real_time {
-            return Class::Fifo {
-                priority: AGENT_PRIORITY,
-            };
+            return Class::Fifo { priority };
         }
         Class::Fair {
             nice: if self.nice { -20 } else { 0 },
@@ -214,11 +223,11 @@ impl fmt::Display for Way {
     }
 }
 
-/// Has this thread wait for nobody, as far as that is permitted, and wake when it wants to.
-pub(crate) fn punctual(permits: Permits) -> io::Result<()> {
+/// Has this thread wait for as few as its class permits, and wake when it wants to.
+pub(crate) fn punctual(class: Class) -> io::Result<()> {
     // Otherwise the kernel lets timers wait up to 50 us, to wake for several at once.
     prctl::set_timerslack(1)?;
-    set_class(0, permits.agent_class())
+    set_class(0, class)
 }
 
 #[cfg(test)]

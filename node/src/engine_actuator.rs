@@ -33,6 +33,13 @@ impl AgentActuator {
         self.seats.get(index)?.as_ref()
     }
 
+    /// Tells the agents for when their next orders are likely to be.
+    pub(crate) fn expect(&self, at: Nanos) {
+        for agent in self.agents.iter().flatten() {
+            agent.expect(at);
+        }
+    }
+
     /// Orders again what an agent gave up.
     pub(crate) fn insist(&self, cpu: usize, now: Nanos) {
         let order = self.orders.get(cpu).cloned().flatten();

@@ -35,7 +35,7 @@ const LEAD: Nanos = 300 * US;
 const LOOK_PERIOD: Nanos = MS;
 const LOOK_PERIOD_PER_VCPU: Nanos = 50 * US;
 /// How many times as long it takes where no vCPU halts or wakes.
-const CALM_MAX: Nanos = 16;
+const CALM_MAX: Nanos = 24;
 /// How often leases are renewed.
 const LEASE_PERIOD: Nanos = LEASE_NS_MAX / 4;
 /// How often load is measured.
@@ -181,9 +181,14 @@ impl Manager {
             && deadline <= now + LEAD
         {
             self.input(deadline, Input::Time);
+            if let Some(next) = self.engine.next_deadline() {
+                self.actuator.expect(next);
+            }
         }
-        if now >= self.next_lease {
-            if now - self.next_lease > LEASE_NS_MAX - LEASE_PERIOD {
+        // What is due soon is done while this thread is awake, which costs less than to wake for it.
+        let is_due = |at: Nanos, period: Nanos| now + period / 2 >= at;
+        if is_due(self.next_lease, LEASE_PERIOD) {
+            if now.saturating_sub(self.next_lease) > LEASE_NS_MAX - LEASE_PERIOD {
                 // This process was stopped. VMs have taken their threads back meanwhile.
                 for seat in self.seats() {
                     seat.forget_binding();
@@ -195,7 +200,9 @@ impl Manager {
                 threads::renew_lease(guest);
             }
         }
-        if now >= self.next_look {
+        let vcpus = self.seats().count() as Nanos;
+        let look_period = LOOK_PERIOD.max(vcpus * LOOK_PERIOD_PER_VCPU);
+        if is_due(self.next_look, look_period * (self.calm - 1)) {
             // Who has just halted or woken will do so again soon. Where nobody does, or the kernel
             // decides, nobody waits for news.
             let has_changed = self.look();
@@ -203,11 +210,9 @@ impl Manager {
                 true => 1,
                 false => (self.calm * 2).min(CALM_MAX),
             };
-            let vcpus = self.seats().count() as Nanos;
-            let period = LOOK_PERIOD.max(vcpus * LOOK_PERIOD_PER_VCPU);
-            self.next_look = now + period * self.calm;
+            self.next_look = now + look_period * self.calm;
         }
-        if now >= self.next_load {
+        if is_due(self.next_load, LOAD_PERIOD / 8) {
             self.next_load = now + LOAD_PERIOD;
             for guest in self.guests.values_mut() {
                 guest.measure(now);

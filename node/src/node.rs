@@ -109,7 +109,7 @@ impl Node {
         let mut manager = Manager::new(clock, (inbox, reports), topology, cpus, actuator);
         manager.begin(spec.schedule);
         let body = move || {
-            if let Err(error) = punctual(permits) {
+            if let Err(error) = punctual(permits.manager_class()) {
                 tracing::warn!(%error, "the manager has to wait like everybody");
             }
             manager.work();

@@ -137,6 +137,46 @@ fn the_last_order_counts() {
 }
 
 #[test]
+fn an_expected_order_finds_the_agent_awake() {
+    let desk = Desk::new(0);
+    let (one, other) = (FakeVcpu::start(0), FakeVcpu::start(1));
+    let agent = desk.agent.as_ref().unwrap();
+    let wakes_at = || lock(&agent.shared).wakes_at;
+    let at = desk.clock.now() + 100 * MS;
+    agent.expect(at);
+    desk.order(0, Some(&one));
+    desk.next();
+    until("it sleeps until then", || wakes_at().is_some());
+    assert!(wakes_at().unwrap() <= at);
+    // It is not woken for this, and yet in time.
+    desk.order(at - desk.clock.now(), Some(&other));
+    assert!(wakes_at().is_some(), "it sleeps on");
+    let switched = desk.next();
+    assert!(has(&switched, &other) && !switched.late);
+    let (planned, done) = switched.times.unwrap();
+    assert!(done + OVERSLEEP_NS_MAX >= planned, "too early");
+
+    // What comes before the expected time wakes it.
+    agent.expect(desk.clock.now() + 60_000 * MS);
+    desk.order(0, Some(&one));
+    desk.next();
+    until("it sleeps for a minute", || wakes_at().is_some());
+    desk.order(0, Some(&other));
+    assert!(has(&desk.next(), &other));
+
+    // It has looked in vain: who comes then wakes it as ever.
+    agent.expect(desk.clock.now() + 20 * MS);
+    desk.order(0, Some(&one));
+    desk.next();
+    until("it has looked", || {
+        wakes_at().is_none() && lock(&agent.shared).expected.is_none()
+    });
+    thread::sleep(Duration::from_millis(25));
+    desk.order(0, Some(&other));
+    assert!(has(&desk.next(), &other));
+}
+
+#[test]
 fn two_agents_change_places() {
     let (here, there) = (Desk::new(0), Desk::new(1));
     let (one, other) = (FakeVcpu::start(0), FakeVcpu::start(1));
