@@ -296,19 +296,21 @@ impl Engine {
         self.changed.cpus.extend_from_slice(&self.touched);
         for cpu in self.touched.drain(..) {
             let next = self.view.wanted(cpu);
+            let CpuView { loan, occupant, .. } = *self.view.cpu(cpu);
             let order = &mut self.orders[cpu.index()];
             if order.next != next || order.overhead_ns > 0 {
+                // Who goes on makes way for nobody: what it stays would be no grace.
+                let goes_on = next.is_some_and(|(vcpu, _)| Some(vcpu) == occupant);
                 self.switches.push(Switch {
                     cpu,
                     next,
-                    grace_ns: order.grace_ns,
+                    grace_ns: if goes_on { 0 } else { order.grace_ns },
                     overhead_ns: order.overhead_ns,
                     reason: order.reason,
                 });
             }
             // Behind a loan the turn begins, and who is there and is lent the CPU leaves for it, when the
             // loan ends.
-            let CpuView { loan, occupant, .. } = *self.view.cpu(cpu);
             let lent = loan.is_some_and(|loan| loan.to.is_some() && loan.to == occupant);
             *order = Order {
                 next,

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::policy::Event;
-use crate::view::LockState;
+use crate::view::{CpuView, LockState};
 use crate::{CpuId, Nanos, Runstate, VcpuId};
 
 impl Engine {
@@ -25,12 +25,18 @@ impl Engine {
             state.grace_ns += grace_used_ns;
             let (vm, lock) = (state.vm, state.lock);
             self.count_for_cap(vm, ran, false);
-            let turn = self.view.cpus[cpu.index()].turn.map(|turn| turn.vcpu);
-            if grace_used_ns > 0 && turn != Some(vcpu) {
+            let CpuView { turn, loan, .. } = self.view.cpus[cpu.index()];
+            let turn = turn.map(|turn| turn.vcpu);
+            // What it has of a loan is no grace, and told when that is over.
+            let lent = loan.filter(|loan| loan.to == Some(vcpu));
+            let ns = lent.map_or(grace_used_ns, |loan| {
+                grace_used_ns.saturating_sub(now - loan.since)
+            });
+            if ns > 0 && turn != Some(vcpu) {
                 self.events.push_front(Event::Borrowed {
                     by: Some(vcpu),
                     from: turn,
-                    ns: grace_used_ns,
+                    ns,
                 });
             }
             if matches!(lock, LockState::Holding { .. }) && self.policy.wants_lock_hints() {

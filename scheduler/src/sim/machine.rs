@@ -126,6 +126,7 @@ impl Run<'_> {
                 let at = now + self.actuation(id);
                 self.cpu(id).step = Some(self.queue.push(at, Happening::Stop(id)));
             }
+            Switching::Grace { .. } if cpu.occupant == next => self.end_grace(id),
             Switching::Stopping | Switching::Grace { .. } | Switching::Starting => {}
             Switching::Awaiting => {
                 cpu.switching = Switching::Starting;

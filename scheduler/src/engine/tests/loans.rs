@@ -2,6 +2,7 @@
 
 use super::script::{Script, Stage};
 use super::*;
+use crate::plan::Change;
 use crate::{Granularity, MS, US};
 
 const CPU: [CpuId; 3] = [CpuId(0), CpuId(1), CpuId(2)];
@@ -207,4 +208,64 @@ fn grace_that_was_used_is_added_up() {
         stage.plan(|plan| plan.idle(CPU[1]));
     }
     assert_eq!(stage.view().vcpu(VCPU[1]).grace_ns, 12 * US);
+}
+
+/// vCPU 0 goes on with its CPU, where vCPU 1 begins a turn: it is lent it for 400 us, after some work
+/// of the scheduler's.
+fn goes_on() -> Stage {
+    let mut stage = Stage::new(1, Granularity::Vcpu);
+    stage.host.arrive(2);
+    stage.plan(|plan| plan.run(CPU[0], VCPU[0], None));
+    stage.host.run_until(MS);
+    stage.host.stands_still = true;
+    stage.plan(|plan| {
+        plan.run(CPU[0], VCPU[1], None);
+        plan.overhead(CPU[0], US);
+        let Some(Change::Assign { grace_ns, .. }) = plan.changes_mut().last_mut() else {
+            unreachable!("it has just been planned");
+        };
+        *grace_ns = 200 * US;
+        plan.lend_as_debt(CPU[0], Some(VCPU[0]), MS + 400 * US);
+    });
+    stage
+}
+
+#[test]
+fn who_goes_on_has_no_grace_before_its_loan_ends() {
+    let mut stage = goes_on();
+    stage.host.stands_still = false;
+    stage.host.run_until(2 * MS);
+    let orders: Vec<(u32, Nanos)> = stage
+        .host
+        .switches
+        .iter()
+        .filter_map(|switch| Some((switch.next?.0.0, switch.grace_ns)))
+        .collect();
+    assert_eq!(orders, [(0, 0), (0, 0), (1, 200 * US)]);
+}
+
+#[test]
+fn what_is_had_of_a_loan_is_told_once_whatever_is_said_of_grace() {
+    let left = |grace_used_ns| Input::Switched {
+        cpu: CPU[0],
+        occupant: None,
+        grace_used_ns,
+    };
+    let borrowed = |ns| Event::Borrowed {
+        by: Some(VCPU[0]),
+        from: Some(VCPU[1]),
+        ns,
+    };
+    for (used, before_the_loan) in [(120 * US, 0), (150 * US, 0), (180 * US, 30 * US)] {
+        let mut stage = goes_on();
+        stage.host.now += 150 * US;
+        stage.host.input(left(used));
+        let told = [borrowed(before_the_loan)];
+        assert_eq!(
+            stage.script.heard(),
+            told[..usize::from(before_the_loan > 0)]
+        );
+        stage.host.run_until(2 * MS);
+        assert_eq!(stage.script.heard(), [borrowed(150 * US)]);
+    }
 }
