@@ -80,14 +80,17 @@ fn check_unit(
     let together = union(slots.iter().flatten().copied().collect());
     for (&member, own) in unit.iter().zip(&slots) {
         for absence in without(&together, own) {
-            if absence.len() > slack && !is_excused(line, member, absence, slack) {
+            let mut waits = awake(line, member, absence).into_iter();
+            let too_long =
+                |wait: &Stretch| wait.len() > slack && !is_excused(line, member, *wait, slack);
+            if let Some(wait) = waits.find(too_long) {
                 return Err(Broken {
                     property: NAME,
-                    at_ns: absence.start,
+                    at_ns: wait.start,
                     seen: format!(
                         "{} has no slot until {}, a sibling has",
                         name(member),
-                        absence.end
+                        wait.end
                     ),
                 });
             }
@@ -112,10 +115,19 @@ fn present(line: &Timeline<'_>, vcpu: VcpuRef, steady: Stretch) -> Vec<Stretch> 
     found
 }
 
-/// Whether an absence is due to the member being halted or held back, or to its CPU being lent.
+/// An absence without the times in which the member is halted. Who halts was on a CPU just then, if only
+/// for a moment, and who wakes may wait for a switch again.
+fn awake(line: &Timeline<'_>, member: VcpuRef, absence: Stretch) -> Vec<Stretch> {
+    let states = line.vcpus[&member].states.iter();
+    let halted = states.filter(|(state, _)| *state == Runstate::Halted);
+    let halts: Vec<Stretch> = halted.map(|&(_, time)| time).collect();
+    without(&[absence], &halts)
+}
+
+/// Whether an absence is due to the member being held back, or to its CPU being lent.
 fn is_excused(line: &Timeline<'_>, member: VcpuRef, split: Stretch, slack: Nanos) -> bool {
     let of = &line.vcpus[&member];
-    let held = of.time_in(Runstate::CoStopped, split) + of.time_in(Runstate::Halted, split);
+    let held = of.time_in(Runstate::CoStopped, split);
     let mut lent = 0;
     let mut until = split.start;
     for mark in &line.recording.marks {

@@ -60,6 +60,20 @@ fn a_halted_member_may_be_away() {
 }
 
 #[test]
+fn who_wakes_may_wait_for_a_switch_each_time() {
+    let halted_but = |waits: [Nanos; 2]| {
+        let mut sample = sample(3 * MS);
+        sample.halt(vcpu(0, 1), 7 * MS, 8 * MS - waits[0]);
+        sample.halt(vcpu(0, 1), 8 * MS, 9 * MS - waits[1]);
+        sample.halt(vcpu(0, 1), 9 * MS, 10 * MS);
+        sample.finish().check(check)
+    };
+    assert_eq!(halted_but([SLACK; 2]), Ok(1));
+    let broken = halted_but([SLACK, SLACK + 1]).unwrap_err();
+    assert_eq!(broken.at_ns, 9 * MS - SLACK - 1);
+}
+
+#[test]
 fn holes_may_be_filled_by_parts_of_a_gang() {
     let mut sample = sample(3 * MS);
     sample.recording.spans[0].level = Some(Level::Backfill);
