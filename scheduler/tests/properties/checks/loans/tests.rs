@@ -43,6 +43,17 @@ fn a_boost_that_nobody_gave_is_found() {
     assert!(sample.check(check).is_err());
 }
 
+#[test]
+fn a_loan_that_ends_at_once_leaves_no_mark_and_may_cost_a_switch() {
+    let unmarked = |length| {
+        let mut sample = sample(2 * MS, MS + length);
+        sample.recording.marks.clear();
+        sample.check(check)
+    };
+    assert_eq!(unmarked(20), Ok(0));
+    assert!(unmarked(21).is_err());
+}
+
 fn grace(used_ns: Nanos) -> MarkKind {
     MarkKind::Grace {
         vcpu: vcpu(0, 0),
