@@ -49,12 +49,15 @@ fn divisor(draw: &mut Draw, of: u64) -> u64 {
     divisors[draw.between(0, divisors.len() as u64 - 1) as usize]
 }
 
-/// VMs whose vCPUs spin for locks that are held for long; now and then one leaves.
+/// VMs whose vCPUs spin for locks that are held for long; now and then one comes later, or leaves.
 pub fn contending(draw: &mut Draw, host: Host, out: &mut String) {
     for group in 0..draw.between(2, 4) as usize {
         start(out, group, draw.between(1, host.cpus + 1));
         if draw.chance(20) {
-            let _ = writeln!(out, "leave = \"{}ns\"", draw.between(50 * MS, 200 * MS));
+            let _ = writeln!(out, "arrive = \"{}ns\"", draw.between(MS, 50 * MS));
+        }
+        if draw.chance(20) {
+            let _ = writeln!(out, "leave = \"{}ns\"", draw.between(51 * MS, 200 * MS));
         }
         let lock = draw.pick(&["tas", "ticket", "queue"]);
         let wait = draw.pick(&["spin", "spin", "spin-then-halt"]);
