@@ -114,16 +114,18 @@ pub struct Claims {
 
 /// How loans to holders of locks are bounded and paid back.
 ///
-/// At any time a vCPU has had, of what was borrowed within `kept_for_ns` and is not paid back, at most
-/// `limit_ns` and `loan_ns`. When a vCPU begins a turn and owes as much as `worth_ns` to one who waits
-/// for a CPU and may have this one, it pays first, to that one or to another; unless a part of the policy
-/// [holds vCPUs back](Claims::holds_back).
+/// No vCPU has more at a time than a boost, a grace, or what it is owed. At any time it has had, of what was
+/// borrowed within `kept_for_ns` and is not paid back, at most `limit_ns`, one boost, and one grace. When a
+/// vCPU begins a turn and owes as much as `worth_ns` to one who waits for a CPU and may have this one, it
+/// pays first, to that one or to another; unless a part of the policy [holds vCPUs back](Claims::holds_back).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Repays {
     /// Who owes more borrows nothing.
     pub limit_ns: Nanos,
-    /// The longest boost, and a grace at its end.
-    pub loan_ns: Nanos,
+    /// The longest boost.
+    pub boost_ns: Nanos,
+    /// The longest grace.
+    pub grace_ns: Nanos,
     /// The least debt that must be paid.
     pub worth_ns: Nanos,
     /// For how long a debt is kept for a creditor that does not wait.

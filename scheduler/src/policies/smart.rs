@@ -309,7 +309,8 @@ impl Policy for Smart {
         Claims {
             repays: Some(Repays {
                 limit_ns: self.debt_max_ns,
-                loan_ns: self.grace_ns + self.boost_ns,
+                boost_ns: self.boost_ns,
+                grace_ns: self.grace_ns,
                 worth_ns: WORTH,
                 kept_for_ns: KEPT_FOR,
                 idle: self.owes_idle,

@@ -29,8 +29,10 @@ type Owner = Option<VcpuRef>;
 /// Something that changes what is owed, or shows whether it is paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Entry {
-    /// It had time that was another's.
+    /// It had time that was another's, by a loan.
     Had(VcpuRef, Owner, Nanos),
+    /// It had time that was another's, by a grace.
+    Stayed(VcpuRef, Owner, Nanos),
     /// Its CPU idled in its turn.
     Idled(VcpuRef, Nanos),
     /// Its turn begins.
@@ -86,6 +88,8 @@ impl Debt {
 struct Books<'a> {
     line: &'a Timeline<'a>,
     facts: &'a Facts,
+    /// When it began.
+    start: Nanos,
     repays: Repays,
     holds_back: bool,
     turns: &'a Turns,
@@ -106,6 +110,7 @@ pub fn check(line: &Timeline<'_>, facts: &Facts) -> Result<u64, Broken> {
         let mut books = Books {
             line,
             facts,
+            start: time.start,
             repays,
             holds_back: claims.holds_back,
             turns: &turns,
@@ -180,7 +185,7 @@ impl Books<'_> {
                 continue;
             };
             if inside(mark.at_ns) && turn != Some(vcpu) {
-                entries.push((mark.at_ns, Entry::Had(vcpu, turn, used_ns)));
+                entries.push((mark.at_ns, Entry::Stayed(vcpu, turn, used_ns)));
             }
         }
         let own = self.loans.iter().filter(|loan| inside(loan.time.start));
@@ -211,8 +216,19 @@ impl Books<'_> {
 
     fn enter(&mut self, now: Nanos, entry: Entry) -> Result<(), String> {
         match entry {
-            Entry::Had(_, None, _) if !self.repays.idle => Ok(()),
             Entry::Had(debtor, from, ns) => {
+                let new_ns = self.borrow(now, debtor, from, ns);
+                self.check_length(debtor, new_ns, self.repays.boost_ns)?;
+                self.check_limit(now, debtor)
+            }
+            Entry::Stayed(debtor, from, ns) => {
+                // The last policy may have granted it.
+                if now - ns >= self.start {
+                    self.check_length(debtor, ns, self.repays.grace_ns)?;
+                }
+                if from.is_none() && !self.repays.idle {
+                    return Ok(());
+                }
                 self.borrow(now, debtor, from, ns);
                 self.check_limit(now, debtor)
             }
@@ -230,7 +246,8 @@ impl Books<'_> {
         }
     }
 
-    fn borrow(&mut self, now: Nanos, debtor: VcpuRef, from: Owner, ns: Nanos) {
+    /// Gives what of it is surely a new debt.
+    fn borrow(&mut self, now: Nanos, debtor: VcpuRef, from: Owner, ns: Nanos) -> Nanos {
         let (mut sure, mut possible) = (ns, ns);
         if let Some(lender) = from {
             let other = self.debts.entry((lender, Some(debtor))).or_default();
@@ -244,6 +261,18 @@ impl Books<'_> {
         if sure > 0 {
             debt.fresh.push((now, sure));
         }
+        sure
+    }
+
+    fn check_length(&self, debtor: VcpuRef, ns: Nanos, most: Nanos) -> Result<(), String> {
+        // Time may be stolen while it lasts.
+        if ns > most + self.facts.late_ns {
+            let debtor = name(debtor);
+            return Err(format!(
+                "{debtor} had {ns} ns at a time, {most} is the most"
+            ));
+        }
+        Ok(())
     }
 
     /// What a vCPU owes to whom for sure.
@@ -265,7 +294,8 @@ impl Books<'_> {
 
     fn check_limit(&mut self, now: Nanos, debtor: VcpuRef) -> Result<(), String> {
         // Time may be stolen from a grace, which lasts longer then.
-        let most = self.repays.limit_ns + self.repays.loan_ns + self.facts.late_ns;
+        let loan_ns = self.repays.boost_ns + self.repays.grace_ns;
+        let most = self.repays.limit_ns + loan_ns + self.facts.late_ns;
         let owed: Nanos = self.of(now + 1, debtor).map(|(_, ns)| ns).sum();
         if owed > most {
             let debtor = name(debtor);

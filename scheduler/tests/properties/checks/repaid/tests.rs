@@ -8,7 +8,8 @@ use crate::samples::{Sample, vcpu};
 fn sample(grace_ns: Nanos) -> Sample {
     let repays = Repays {
         limit_ns: 500 * US,
-        loan_ns: 200 * US,
+        boost_ns: 80 * US,
+        grace_ns: 120 * US,
         worth_ns: 100 * US,
         kept_for_ns: 100 * MS,
         idle: true,
@@ -98,20 +99,54 @@ fn a_creditor_that_does_not_wait_need_not_be_paid() {
     assert_eq!(sample.finish().check(check), Ok(4));
 }
 
-#[test]
-fn borrowing_beyond_the_limit_is_found() {
-    let mut sample = sample(0);
-    let kind = |used_ns| MarkKind::Grace {
+fn grace(used_ns: Nanos) -> MarkKind {
+    MarkKind::Grace {
         vcpu: vcpu(0, 0),
         used_ns,
         turn: Some(vcpu(1, 0)),
-    };
-    sample.mark(2 * MS, kind(500 * US));
-    sample.mark(3 * MS, kind(200 * US)).finish();
+    }
+}
+
+#[test]
+fn borrowing_beyond_the_limit_is_found() {
+    let mut sample = sample(0);
+    for turn in 2..7 {
+        sample.mark(turn * MS, grace(120 * US));
+    }
+    sample.mark(7 * MS, grace(100 * US)).finish();
     sample.halt(vcpu(1, 0), 80 * MS, 81 * MS).finish();
     let at_limit = sample.check(check).unwrap_err();
     assert_eq!(at_limit.at_ns, 20 * MS);
-    sample.mark(4 * MS, kind(1));
+    sample.mark(8 * MS, grace(1));
     let broken = sample.check(check).unwrap_err();
-    assert_eq!(broken.at_ns, 4 * MS);
+    assert_eq!(broken.at_ns, 8 * MS);
+}
+
+#[test]
+fn a_grace_that_is_too_long_is_found() {
+    let mut sample = sample(0);
+    sample.mark(2 * MS, grace(120 * US)).finish();
+    assert!(
+        !sample
+            .check(check)
+            .is_err_and(|broken| broken.at_ns == 2 * MS)
+    );
+    sample.mark(3 * MS, grace(121 * US));
+    let broken = sample.check(check).unwrap_err();
+    assert_eq!(broken.at_ns, 3 * MS);
+}
+
+#[test]
+fn a_boost_that_is_too_long_is_found() {
+    for (boost, right) in [(80 * US, true), (81 * US, false)] {
+        let mut sample = sample(0);
+        pay(&mut sample, boost, 20 * MS + boost);
+        let checked = sample.finish().check(check);
+        let too_long = |broken: &Broken| broken.seen.contains("at a time");
+        assert_eq!(
+            checked.as_ref().err().is_some_and(too_long),
+            !right,
+            "{checked:?}"
+        );
+    }
 }
