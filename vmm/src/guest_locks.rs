@@ -35,7 +35,7 @@ mod reader;
 mod testing;
 
 pub use image::find_per_cpu;
-pub use per_cpu::PerCpu;
+pub use per_cpu::{PerCpu, Task};
 pub use reader::{LockReader, Standing, Stopped};
 
 /// What the threads of one guest share.

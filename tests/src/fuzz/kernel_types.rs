@@ -37,6 +37,10 @@ fn find(bytes: &[u8]) -> Option<PerCpu> {
             };
             assert!(end(found.count, 4) <= AREA_LEN, "{found:?}");
             assert!(end(found.own_offset, 8) <= AREA_LEN, "{found:?}");
+            if let Some(task) = found.task {
+                assert!(end(task.current, 8) <= AREA_LEN, "{found:?}");
+                assert!(end(task.number, 4) <= AREA_LEN, "{found:?}");
+            }
             Some(found)
         }
         Err(reason) => {
@@ -48,13 +52,14 @@ fn find(bytes: &[u8]) -> Option<PerCpu> {
 
 /// Types as kernels have them: as a variable, as a member, without preemption, and at an odd place.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let variable = types(&["__preempt_count", "this_cpu_off"], &[], true);
+    let variables = ["__preempt_count", "this_cpu_off", "current_task"];
+    let variable = types(&variables, &[], true);
     let member = types(
         &["pcpu_hot", "this_cpu_off"],
         &["current_task", "preempt_count"],
         true,
     );
-    let uncounted = types(&["__preempt_count", "this_cpu_off"], &[], false);
+    let uncounted = types(&variables, &[], false);
     let input = |code: u32, before: usize, types: &[u8]| {
         [&code.to_le_bytes(), &vec![0x90; before][..], types].concat()
     };
@@ -93,6 +98,14 @@ fn types(variables: &[&str], members: &[&str], has_preemption: bool) -> Vec<u8> 
             record(&[name(text), 1, index as u32 * 64]);
         }
     }
+    record(&[
+        name("task_struct"),
+        kind(4, 1),
+        0x1000,
+        name("pid"),
+        1,
+        0x400,
+    ]);
     record(&[name(".data..percpu"), kind(15, variables.len()), 0x1000]);
     for index in 0..variables.len() as u32 {
         record(&[index + 1, 0x800 + index * 64, 8]);
@@ -107,16 +120,28 @@ fn types(variables: &[&str], members: &[&str], has_preemption: bool) -> Vec<u8> 
 
 #[cfg(test)]
 mod tests {
+    use muster_vmm::guest_locks::Task;
+
     use super::*;
 
     #[test]
     fn seeds_are_types_that_are_found() {
-        let count = |count| Some((count, 0x840));
-        let found = seeds().iter().map(|seed| find(seed)).collect::<Vec<_>>();
-        let found = found
-            .iter()
-            .map(|found| found.map(|at| (at.count, at.own_offset)));
-        let expected = [count(0x800), count(0x808), None, count(0x800), None];
-        assert_eq!(found.collect::<Vec<_>>(), expected);
+        let found = |count, current| {
+            Some(PerCpu {
+                count,
+                own_offset: 0x840,
+                task: Some(Task {
+                    current,
+                    number: 0x80,
+                }),
+            })
+        };
+        let variable = found(0x800, 0x880);
+        let expected = [variable, found(0x808, 0x800), None, variable, None];
+        let seeds = seeds();
+        assert_eq!(
+            seeds.iter().map(|seed| find(seed)).collect::<Vec<_>>(),
+            expected
+        );
     }
 }

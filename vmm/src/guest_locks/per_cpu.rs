@@ -1,9 +1,9 @@
 //! Where Linux keeps its preempt count, by its own description.
 //!
-//! Linux before 6.2 has a per-CPU variable `__preempt_count`; from 6.2 to 6.14 it is a member of the
-//! variable `pcpu_hot`; after that it is a variable again.
+//! Linux before 6.2 has per-CPU variables `__preempt_count` and `current_task`; from 6.2 to 6.14 they are
+//! members of the variable `pcpu_hot`; after that they are variables again.
 
-use super::btf::{Btf, Kind};
+use super::btf::{Btf, Entries, Kind, Members};
 use crate::board::Unseen;
 
 /// The section of the kernel that each processor has a copy of.
@@ -11,13 +11,17 @@ const SECTION: &str = ".data..percpu";
 /// Its variable with the address of the copy itself, from where the section was linked to.
 const OWN_OFFSET: &str = "this_cpu_off";
 const COUNT: &str = "__preempt_count";
-/// The structure, and the variable of the same name, that had the count for some years.
+const CURRENT: &str = "current_task";
+/// The structure, and the variable of the same name, that had both for some years.
 const HOT: &str = "pcpu_hot";
 const HOT_COUNT: &str = "preempt_count";
+/// The structure of a task, and its number in it.
+const TASK: &str = "task_struct";
+const TASK_NUMBER: &str = "pid";
 /// A function that only kernels with preemption have. They are those that count spin locks.
 const PREEMPTION: &str = "preempt_schedule";
 
-/// The longest per-CPU section: fifty times what kernels have.
+/// The longest per-CPU section: fifty times what kernels have. A task is shorter.
 pub(super) const SECTION_LEN_MAX: u32 = 16 << 20;
 
 /// Where in its per-CPU area a kernel has what is of use here.
@@ -27,36 +31,58 @@ pub struct PerCpu {
     pub count: u32,
     /// The area's own offset, 8 bytes.
     pub own_offset: u32,
+    /// The task that runs, if that is known.
+    pub task: Option<Task>,
+}
+
+/// How to learn which task runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Task {
+    /// Where in the area its address is, 8 bytes.
+    pub current: u32,
+    /// Where in the task its number is, 4 bytes. Idle tasks have 0, and nobody else.
+    pub number: u32,
 }
 
 /// What the names in a kernel's types refer to.
 #[derive(Debug, Default)]
-struct Names {
+struct Names<'a> {
+    section: Option<Entries<'a>>,
     count: Option<u32>,
     own_offset: Option<u32>,
+    current: Option<u32>,
     hot: Option<u32>,
-    count_in_hot: Option<u32>,
+    hot_members: Option<Members<'a>>,
+    task_members: Option<Members<'a>>,
     has_preemption: bool,
 }
 
-impl Names {
-    fn collect(btf: &Btf<'_>) -> Self {
+impl<'a> Names<'a> {
+    fn collect(btf: &Btf<'a>) -> Self {
         let mut names = Self::default();
         for record in btf.records() {
             let is = |name| btf.is_named(record.name, name);
             match record.kind {
                 Kind::Variable if is(COUNT) => names.count = Some(record.number),
                 Kind::Variable if is(OWN_OFFSET) => names.own_offset = Some(record.number),
+                Kind::Variable if is(CURRENT) => names.current = Some(record.number),
                 Kind::Variable if is(HOT) => names.hot = Some(record.number),
                 Kind::Function if is(PREEMPTION) => names.has_preemption = true,
-                Kind::Struct(mut members) if is(HOT) => {
-                    let member = members.find(|(name, _)| btf.is_named(*name, HOT_COUNT));
-                    names.count_in_hot = member.and_then(|(_, offset)| offset);
-                }
+                Kind::Struct(members) if is(HOT) => names.hot_members = Some(members),
+                Kind::Struct(members) if is(TASK) => names.task_members = Some(members),
+                Kind::Section(entries) if is(SECTION) => names.section = Some(entries),
                 _ => {}
             }
         }
         names
+    }
+
+    /// Where in the section a variable is.
+    fn place(&self, variable: Option<u32>) -> Option<u32> {
+        let variable = variable?;
+        let mut entries = self.section?;
+        let entry = entries.find(|entry| entry.variable == variable)?;
+        Some(entry.offset)
     }
 }
 
@@ -65,31 +91,34 @@ impl PerCpu {
     pub fn find(bytes: &[u8]) -> Result<Self, Unseen> {
         let btf = Btf::new(bytes).ok_or(Unseen::NoTypes)?;
         let names = Names::collect(&btf);
-        let sections = btf.records().filter_map(|record| match record.kind {
-            Kind::Section(entries) if btf.is_named(record.name, SECTION) => Some(entries),
-            _ => None,
-        });
-        let (mut count, mut own_offset) = (None, None);
-        for entry in sections.flatten() {
-            let is = |name: Option<u32>| name == Some(entry.variable);
-            if is(names.count) {
-                count = Some(entry.offset);
-            } else if is(names.own_offset) {
-                own_offset = Some(entry.offset);
-            } else if is(names.hot) && count.is_none() {
-                let inside = names.count_in_hot;
-                count = inside.and_then(|inside| entry.offset.checked_add(inside));
-            }
-        }
-        let found = count.filter(|&at| is_readable(at, 4));
+        let member = |members: Option<Members<'_>>, name| {
+            let (_, offset) = members?.find(|&(at, _)| btf.is_named(at, name))?;
+            offset
+        };
+        // A variable of its own, or a member of the hot one.
+        let place = |variable, name| {
+            names.place(variable).or_else(|| {
+                let inside = member(names.hot_members, name)?;
+                names.place(names.hot)?.checked_add(inside)
+            })
+        };
+        let count = place(names.count, HOT_COUNT).filter(|&at| is_readable(at, 4));
+        let own_offset = names.place(names.own_offset);
         let own_offset = own_offset.filter(|&at| is_readable(at, 8));
-        let (Some(count), Some(own_offset)) = (found, own_offset) else {
+        let (Some(count), Some(own_offset)) = (count, own_offset) else {
             return Err(Unseen::NoVariable);
         };
         if !names.has_preemption {
             return Err(Unseen::NoPreemption);
         }
-        Ok(Self { count, own_offset })
+        let current = place(names.current, CURRENT).filter(|&at| is_readable(at, 8));
+        let number = member(names.task_members, TASK_NUMBER).filter(|&at| is_readable(at, 4));
+        let task = current.zip(number);
+        Ok(Self {
+            count,
+            own_offset,
+            task: task.map(|(current, number)| Task { current, number }),
+        })
     }
 }
 

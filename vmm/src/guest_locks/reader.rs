@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use muster_devices::memory::GuestRam;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{GuestLocks, PerCpu};
+use super::{GuestLocks, PerCpu, Task};
 use crate::board::{LockSeen, Unseen};
 
 /// So many looks in a row that make no sense are one too many.
@@ -17,6 +17,8 @@ const NEED_RESCHED: u32 = 1 << 31;
 /// Preemption is forbidden so many times over, soft interrupts, interrupts, NMIs: 24 bits. Others are
 /// always 0.
 const COUNTS: u32 = 0x00ff_ffff;
+/// What an idle task counts, which is one that runs where there is nothing to do.
+const IDLE: u32 = 1;
 
 /// A vCPU that stands still, as its own thread can ask KVM about it.
 pub trait Stopped {
@@ -53,6 +55,8 @@ struct Area {
     base: u64,
     count: GuestAddress,
     own_offset: GuestAddress,
+    /// Where the address of the task that runs is.
+    current: Option<GuestAddress>,
 }
 
 impl Area {
@@ -115,8 +119,11 @@ impl LockReader {
         }
         match vcpu.standing() {
             Some(standing) if standing.in_user_mode => Err(Unseen::HeldByUser),
-            // Linux counts 1 for the task that it runs when it has none.
             Some(standing) if standing.is_halted => Ok(LockSeen::Free),
+            // On its way to halt, or back from there.
+            Some(_) if count == IDLE && is_idle(ram, area, per_cpu.task, vcpu) => {
+                Ok(LockSeen::Free)
+            }
             Some(_) => Ok(LockSeen::Holding),
             None => Ok(LockSeen::Free),
         }
@@ -149,11 +156,23 @@ fn find_area(ram: &GuestRam, per_cpu: PerCpu, vcpu: &impl Stopped) -> Result<Opt
         base,
         count,
         own_offset,
+        current: per_cpu.task.and_then(|task| at(task.current)),
     };
     match area.is_own(ram) {
         true => Ok(Some(area)),
         false => Err(Unseen::NoArea),
     }
+}
+
+/// Whether the vCPU runs its idle task, as far as that can be told.
+fn is_idle(ram: &GuestRam, area: Area, task: Option<Task>, vcpu: &impl Stopped) -> bool {
+    let number = || {
+        let current = ram.load::<u64>(area.current?, Ordering::Relaxed).ok()?;
+        let number = current.checked_add(task?.number.into())?;
+        let at = vcpu.translate(number).filter(|_| is_kernel(current))?;
+        ram.load::<u32>(at, Ordering::Relaxed).ok()
+    };
+    number() == Some(0)
 }
 
 /// Whether an address is in the half that kernels have for themselves.

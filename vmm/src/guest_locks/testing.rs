@@ -71,6 +71,11 @@ pub const COUNT: u32 = 0x1fb40;
 /// See above.
 pub const OWN_OFFSET: u32 = 0x19168;
 
+/// Where it has the address of the task that runs, and where a task has its number.
+pub const CURRENT: u32 = 0x1fb80;
+/// See above.
+pub const NUMBER: u32 = 2416;
+
 /// What a kernel with preemption has, as far as it matters.
 pub fn kernel_types() -> BtfBuilder {
     let mut btf = BtfBuilder::new();
@@ -79,6 +84,10 @@ pub fn kernel_types() -> BtfBuilder {
     btf.function("preempt_schedule");
     let count = btf.variable("__preempt_count");
     let own_offset = btf.variable("this_cpu_off");
-    btf.section(".data..percpu", &[(own_offset, OWN_OFFSET), (count, COUNT)]);
+    let current = btf.variable("current_task");
+    let places = [(own_offset, OWN_OFFSET), (count, COUNT), (current, CURRENT)];
+    btf.section(".data..percpu", &places);
+    let (flags, number) = (btf.name("flags"), btf.name("pid"));
+    btf.record("task_struct", 4, 2, &[flags, 1, 352, number, 1, NUMBER * 8]);
     btf
 }

@@ -1,4 +1,5 @@
-use super::super::testing::{BtfBuilder, COUNT, OWN_OFFSET, kernel_types};
+use super::super::per_cpu::Task;
+use super::super::testing::{BtfBuilder, COUNT, CURRENT, NUMBER, OWN_OFFSET, kernel_types};
 use super::*;
 
 const RAM_LEN: u64 = 4 << 20;
@@ -16,6 +17,10 @@ fn found() -> Result<PerCpu, Unseen> {
     Ok(PerCpu {
         count: COUNT,
         own_offset: OWN_OFFSET,
+        task: Some(Task {
+            current: CURRENT,
+            number: NUMBER,
+        }),
     })
 }
 

@@ -1,14 +1,23 @@
-use super::super::testing::{BtfBuilder, COUNT as AT, OWN_OFFSET as OWN_AT, kernel_types};
+use super::super::testing::{self, BtfBuilder, COUNT as AT, OWN_OFFSET as OWN_AT, kernel_types};
 use super::*;
 
 const FOUND: PerCpu = PerCpu {
     count: AT,
     own_offset: OWN_AT,
+    task: None,
+};
+const TASK_AT: Task = Task {
+    current: testing::CURRENT,
+    number: testing::NUMBER,
 };
 
 #[test]
 fn the_variable_is_found() {
-    assert_eq!(PerCpu::find(&kernel_types().bytes()), Ok(FOUND));
+    let found = PerCpu {
+        task: Some(TASK_AT),
+        ..FOUND
+    };
+    assert_eq!(PerCpu::find(&kernel_types().bytes()), Ok(found));
 }
 
 #[test]
@@ -22,6 +31,11 @@ fn the_member_of_the_hot_structure_is_found() {
     btf.variable("this_cpu_off");
     btf.variable("pcpu_hot");
     assert_eq!(PerCpu::find(&btf.bytes()), Ok(FOUND));
+    let number = btf.name("pid");
+    btf.record("task_struct", 4, 1, &[number, 1, 800]);
+    let found = PerCpu::find(&btf.bytes()).unwrap();
+    let (current, number) = (AT - 8, 100);
+    assert_eq!(found.task, Some(Task { current, number }));
 }
 
 #[test]

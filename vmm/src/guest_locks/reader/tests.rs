@@ -2,7 +2,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::super::Finder;
-use super::super::testing::{COUNT, OWN_OFFSET, kernel_types};
+use super::super::testing::{COUNT, CURRENT, NUMBER, OWN_OFFSET, kernel_types};
 use super::*;
 use crate::board::{Board, LockSource};
 
@@ -10,6 +10,7 @@ use crate::board::{Board, LockSource};
 const DIRECT_MAP: u64 = 0xffff_8880_0000_0000;
 const AREA: u64 = 0x20_0000;
 const CODE: u64 = 0x10_0000;
+const TASK: u64 = 0x30_0000;
 const RAM_LEN: usize = 4 << 20;
 
 /// A guest of one vCPU, in the kernel and with an empty area to begin with.
@@ -58,6 +59,8 @@ impl Guest {
         };
         guest.write_u64(AREA + u64::from(OWN_OFFSET), DIRECT_MAP + AREA);
         guest.set_count(0);
+        guest.write_u64(AREA + u64::from(CURRENT), DIRECT_MAP + TASK);
+        guest.set_task(1);
         guest
     }
 
@@ -84,6 +87,12 @@ impl Guest {
     fn set_count(&self, count: u32) {
         let at = GuestAddress(AREA + u64::from(COUNT));
         self.ram.write_obj(count | NEED_RESCHED, at).unwrap();
+    }
+
+    /// The number of the task that runs.
+    fn set_task(&self, number: u32) {
+        let at = GuestAddress(TASK + u64::from(NUMBER));
+        self.ram.write_obj(number, at).unwrap();
     }
 
     fn stand(&self, change: impl FnOnce(&mut Standing)) {
@@ -122,6 +131,27 @@ fn who_is_idle_holds_nothing() {
     guest.stand(|standing| standing.is_halted = true);
     for _ in 0..2 * DOUBTS_MAX {
         assert_eq!(reader.look(&guest), LockSeen::Free);
+    }
+    assert_eq!(guest.source(), LockSource::Linux);
+}
+
+#[test]
+fn who_goes_to_rest_holds_nothing_either() {
+    let guest = Guest::new();
+    let mut reader = guest.reader();
+    guest.set_task(0);
+    guest.set_count(1);
+    assert_eq!(reader.look(&guest), LockSeen::Free);
+    // The idle task may be interrupted, and take a lock.
+    for count in [2, 0x100, 0x1_0001] {
+        guest.set_count(count);
+        assert_eq!(reader.look(&guest), LockSeen::Holding, "{count:#x}");
+    }
+    // A task that is nowhere is not known to be idle.
+    guest.set_count(1);
+    for task in [0, TASK, DIRECT_MAP + (1 << 40), u64::MAX] {
+        guest.write_u64(AREA + u64::from(CURRENT), task);
+        assert_eq!(reader.look(&guest), LockSeen::Holding, "{task:#x}");
     }
     assert_eq!(guest.source(), LockSource::Linux);
 }
