@@ -1,7 +1,7 @@
 //! Runs against closed forms.
 
 use super::*;
-use crate::sim::record::{Activity, Span};
+use crate::sim::record::{Activity, MarkKind, Span};
 use crate::{MS, Runstate, SECOND, US};
 
 /// A host on which nothing but the guests' work takes time.
@@ -245,4 +245,28 @@ fn a_window_keeps_what_can_be_seen_in_it() {
         assert!(state(&some, vm).is_some());
     }
     assert!(some.runstates.len() < all.runstates.len() / 5);
+}
+
+#[test]
+fn a_grace_ends_when_the_cpu_comes_back() {
+    // The second VM leaves while the first stays in its turn. The CPU goes back to the first, which
+    // takes the scheduler some time there.
+    let vms = r#"
+        [[vm]]
+        name = "holder"
+        workload = { kind = "lock", critical = "40ms", outside = "1us" }
+        [[vm]]
+        name = "next"
+        leave = "10100us"
+    "#;
+    let recording = free(1, vms, "central:lock=10us+smart:grace=200us");
+    let graces = recording.marks.iter().filter_map(|mark| match mark.kind {
+        MarkKind::Grace { used_ns, .. } => Some((mark.at_ns, used_ns)),
+        _ => None,
+    });
+    let after_a_turn = 10 * MS;
+    assert_eq!(
+        graces.collect::<Vec<_>>(),
+        [(after_a_turn + 100 * US, 100 * US)]
+    );
 }
