@@ -24,7 +24,7 @@ pub enum HelloError {
     Long,
     /// It is something else.
     #[error("it says nothing that can be understood: {0}")]
-    Message(#[from] serde_json::Error),
+    Message(String),
     /// It is of another release.
     #[error("it speaks version {0} of the protocol, the node manager version {PROTOCOL}")]
     Protocol(u32),
@@ -36,13 +36,23 @@ pub enum HelloError {
     Cpus(String),
 }
 
+/// How much of a reason is told.
+const REASON_MAX: usize = 200;
+
+/// Words of a stranger may be in it: what steers a terminal or begins a line of a log does not pass.
+fn plain(reason: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    reason.chars().map(plain).take(REASON_MAX).collect()
+}
+
 impl Wishes {
     /// Understands what was said.
     pub fn read(text: &[u8]) -> Result<Self, HelloError> {
         if text.len() > MESSAGE_LEN_MAX {
             return Err(HelloError::Long);
         }
-        let hello: Hello = serde_json::from_slice(text)?;
+        let hello: Hello = serde_json::from_slice(text)
+            .map_err(|error| HelloError::Message(plain(&error.to_string())))?;
         if hello.protocol != PROTOCOL {
             return Err(HelloError::Protocol(hello.protocol));
         }

@@ -18,6 +18,14 @@ fn what_cannot_be_understood_is_refused_with_a_line() {
         (&format!("{plain} more"), "nothing that can be understood"),
         (&plain.replace("weight", "wait"), "unknown field"),
         (
+            &plain.replace("weight", "a\\n\\u001b[2J"),
+            "unknown field `a  [2J`",
+        ),
+        (
+            &plain.replace("weight", &"w".repeat(9000)),
+            "unknown field `wwww",
+        ),
+        (
             &plain.replace("256", "-1"),
             "nothing that can be understood",
         ),
@@ -47,7 +55,11 @@ fn what_cannot_be_understood_is_refused_with_a_line() {
             refused.contains("refused") && refused.contains(part),
             "{text:?}: {refused}"
         );
-        assert!(!refused.contains(['\n', '\u{1b}']), "{text:?}: {refused}");
+        let Ok(Answer::Refused(told)) = serde_json::from_str(&refused) else {
+            panic!("{refused}");
+        };
+        assert!(!told.contains(char::is_control), "{text:?}: {told:?}");
+        assert!(refused.len() < 400, "{text:?}: {} bytes", refused.len());
     }
     let long = desk.answer(&vec![b' '; MESSAGE_LEN_MAX + 1], &[]);
     assert!(long.contains("more than 16384 bytes"), "{long}");
@@ -94,7 +106,7 @@ fn boards_that_are_none_are_refused() {
     // Its header: the magic number at 0, the version at 8, the vCPUs at 12.
     for (at, value, part) in [
         (0, 0, "another version"),
-        (8, 2, "another version"),
+        (8, u32::MAX, "another version"),
         (12, 0, "for 0 vCPUs"),
         (12, 65, "for 65 vCPUs"),
         (12, u32::MAX, "for 4294967295 vCPUs"),
