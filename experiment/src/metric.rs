@@ -1,6 +1,6 @@
 //! The value of a metric in a round.
 
-use muster_node::snapshot::Snapshot;
+use muster_node::snapshot::{Locks, Snapshot};
 use muster_scheduler::Nanos;
 
 use crate::round::{Facts, VcpuRound, VmRound, find_vm};
@@ -32,6 +32,9 @@ pub fn value(
         }
         Measure::ShareError => share_error(&vms),
         Measure::HolderPreemptions => {
+            if !vms.iter().all(|vm| tells_of_locks(vm, samples)) {
+                return None;
+            }
             let stopped = |vcpu: &VcpuRound| vcpu.holder_preemptions as f64;
             Some(sum(&vms, stopped) / seconds)
         }
@@ -41,6 +44,14 @@ pub fn value(
             Some(run / facts.length_ns as f64)
         }
     }
+}
+
+/// Whether it was known all the time what a VM's vCPUs hold.
+fn tells_of_locks(vm: &VmRound, samples: &[Snapshot]) -> bool {
+    samples.iter().all(|sample| {
+        let locks = find_vm(sample, &vm.name).map(|vm| &vm.locks);
+        matches!(locks, Some(Locks::Page | Locks::Linux))
+    })
 }
 
 fn sum(vms: &[&VmRound], part: impl Fn(&VcpuRound) -> f64) -> f64 {

@@ -83,6 +83,14 @@ fn stopped_holders_and_delivered_cpus_are_added_up() {
     let stopped = measured(Measure::HolderPreemptions, &[0, 1], change);
     assert_eq!(stopped, Some(12.0));
     assert_eq!(measured(Measure::Cpus, &[0], change), Some(0.5));
+    // What is not seen is not none.
+    let unseen = |after: &mut Snapshot| {
+        change(after);
+        after.vms[1].locks = Locks::Unseen("its kernel is odd".to_owned());
+    };
+    assert_eq!(measured(Measure::HolderPreemptions, &[0, 1], unseen), None);
+    let stopped = measured(Measure::HolderPreemptions, &[0], unseen);
+    assert_eq!(stopped, Some(6.0));
 }
 
 #[test]
