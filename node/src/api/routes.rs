@@ -77,8 +77,9 @@ impl Fault {
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        // A line is one, whatever was asked for by whatever name.
-        let error = self.message.replace(['\n', '\r'], " ");
+        // A line is one and plain, whatever was asked for by whatever name.
+        let plain = |c: char| if c.is_control() { ' ' } else { c };
+        let error = self.message.chars().map(plain).collect();
         (self.status, json(&ErrorBody { error })).into_response()
     }
 }
