@@ -28,7 +28,7 @@ use thiserror::Error;
 use crate::board::{Board, LEASE_NS_MAX, now_ns};
 use crate::thread_schedule::ThreadSchedule;
 
-/// The version of this protocol and of the board.
+/// The version of this protocol. The board has one of its own.
 pub const PROTOCOL: u32 = 1;
 /// The longest message.
 pub const MESSAGE_LEN_MAX: usize = 16 << 10;
