@@ -10,7 +10,9 @@
 //! *Stop, then inspect*: a vCPU that is to stop may hold a spin lock that its siblings wait for.
 //! Looking from outside and stopping then is too late: locks are taken and given back meanwhile. So
 //! the thread itself looks once its vCPU stands still, and if a lock is held lets it go on for some
-//! microseconds at a time, up to the grace that was allowed.
+//! microseconds at a time, up to the grace that was allowed. Each time is half as long again as the one
+//! before: most locks are free soon, and a guest that takes and leaves its lock in a rhythm is not met
+//! in the same phase at every look.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,8 +23,9 @@ use rustix::thread::futex;
 use crate::board::{Board, LockSeen, Place, VcpuCell, is_closed, now_ns};
 use crate::kick::Listening;
 
-/// How long a vCPU that holds a lock goes on before it is looked at again.
-const GRACE_STEP_NS: u64 = 50_000;
+/// How long a vCPU that holds a lock goes on before it is looked at again, at first: longer than it takes to
+/// leave the guest and enter it again.
+const FIRST_STEP_NS: u64 = 30_000;
 /// The most grace that is ever given.
 const GRACE_NS_MAX: u64 = 500_000;
 
@@ -33,8 +36,8 @@ pub struct Gate {
     /// The last wish that was seen, and since when.
     wish: u32,
     wish_since_ns: u64,
-    /// The vCPU was let go on after this wish.
-    graced: bool,
+    /// How long the vCPU was let go on at last after this wish; 0 if it was not.
+    step_ns: u64,
 }
 
 impl Gate {
@@ -49,7 +52,7 @@ impl Gate {
             index,
             wish: 0,
             wish_since_ns: 0,
-            graced: false,
+            step_ns: 0,
         }
     }
 
@@ -76,7 +79,7 @@ impl Gate {
             if want != self.wish {
                 self.wish = want;
                 self.wish_since_ns = now;
-                self.graced = false;
+                self.step_ns = 0;
             }
             if stop.load(Ordering::SeqCst) || self.board.lease_left_ns(now) == 0 {
                 return;
@@ -86,16 +89,15 @@ impl Gate {
                 told => told,
             };
             if lock == LockSeen::Holding
-                && let Some(step) = self.grace_step(cell, now)
+                && let Some(step_ns) = self.grace_step(cell, now)
             {
-                self.graced = true;
-                listening.alarm(step);
+                self.step_ns = step_ns;
+                listening.alarm(Duration::from_nanos(step_ns));
                 return;
             }
-            let used = if self.graced {
-                now - self.wish_since_ns
-            } else {
-                0
+            let used = match self.step_ns {
+                0 => 0,
+                _ => now - self.wish_since_ns,
             };
             cell.lock.store(lock as u32, Ordering::Release);
             cell.grace_used_ns
@@ -105,10 +107,10 @@ impl Gate {
     }
 
     /// How long the vCPU may go on at once; `None` if its grace is used up.
-    fn grace_step(&self, cell: &VcpuCell, now: u64) -> Option<Duration> {
+    fn grace_step(&self, cell: &VcpuCell, now: u64) -> Option<u64> {
         let allowed = u64::from(cell.grace_ns.load(Ordering::Acquire)).min(GRACE_NS_MAX);
         let left = allowed.saturating_sub(now - self.wish_since_ns);
-        (left > 0).then(|| Duration::from_nanos(left.min(GRACE_STEP_NS)))
+        (left > 0).then(|| next_step(self.step_ns).min(left))
     }
 
     fn park(&self, cell: &VcpuCell, want: u32, stop: &AtomicBool) {
@@ -150,6 +152,11 @@ impl Drop for Gate {
         // Nobody is to wait for an answer that will not come.
         acknowledge(cell, cell.want.load(Ordering::Acquire));
     }
+}
+
+/// How long a vCPU goes on after it went on for `step_ns` and holds a lock again, or still.
+fn next_step(step_ns: u64) -> u64 {
+    (step_ns * 3 / 2).max(FIRST_STEP_NS)
 }
 
 /// Tells the node manager that a wish is obeyed.

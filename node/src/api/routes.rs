@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -98,11 +98,20 @@ impl From<RequestError> for Fault {
     }
 }
 
+impl From<PathRejection> for Fault {
+    fn from(rejection: PathRejection) -> Self {
+        Self::bad(rejection.body_text())
+    }
+}
+
 impl From<QueryRejection> for Fault {
     fn from(rejection: QueryRejection) -> Self {
         Self::bad(rejection.body_text())
     }
 }
+
+/// What stands in a path: names may be written with `%` and two digits, and those may make no sense.
+type InPath<T> = Result<Path<T>, PathRejection>;
 
 /// JSON, and a line's end for those who read it on a terminal.
 fn json<T: Serialize>(value: &T) -> Response {
@@ -200,9 +209,10 @@ async fn set_schedule(
 
 async fn set_weight(
     State(handle): State<NodeHandle>,
-    Path(vm): Path<String>,
+    vm: InPath<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Fault> {
+    let Path(vm) = vm?;
     let WeightBody { weight } = read(body)?;
     if !(1..=WEIGHT_MAX).contains(&weight) {
         return Err(Fault::bad(format!(
@@ -214,9 +224,10 @@ async fn set_weight(
 
 async fn set_cap(
     State(handle): State<NodeHandle>,
-    Path(vm): Path<String>,
+    vm: InPath<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Fault> {
+    let Path(vm) = vm?;
     let CapBody { percent } = read(body)?;
     if percent.is_some_and(|percent| !(1..=CAP_PERCENT_MAX).contains(&percent)) {
         return Err(Fault::bad(format!(
@@ -228,17 +239,19 @@ async fn set_cap(
 
 async fn pin_vm(
     State(handle): State<NodeHandle>,
-    Path(vm): Path<String>,
+    vm: InPath<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Fault> {
+    let Path(vm) = vm?;
     pin(handle, vm, None, body).await
 }
 
 async fn pin_vcpu(
     State(handle): State<NodeHandle>,
-    Path((vm, number)): Path<(String, String)>,
+    path: InPath<(String, String)>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Fault> {
+    let Path((vm, number)) = path?;
     let vcpu = number
         .parse::<u32>()
         .map_err(|_| Fault::bad(format!("{number:?} is no vCPU's number")))?;

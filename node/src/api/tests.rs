@@ -165,6 +165,13 @@ fn wrong_requests_get_one_line_of_json_and_change_nothing() {
             "no vCPU 2",
         ),
         ("/v1/vms/web/vcpus/one/cpus", "{\"cpus\":\"0\"}", 400, "one"),
+        ("/v1/vms/%84/cap", "{\"percent\":null}", 400, "UTF-8"),
+        (
+            "/v1/vms/web/vcpus/%84/cpus",
+            "{\"cpus\":\"0\"}",
+            400,
+            "UTF-8",
+        ),
         ("/v1/vms/web", "{}", 404, "nothing here"),
         ("/v2/schedule", "{}", 404, "nothing here"),
         ("/v1/snapshot", "{}", 405, "GET reads"),

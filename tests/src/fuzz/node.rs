@@ -236,6 +236,7 @@ pub fn api_seeds() -> Vec<Vec<u8>> {
         "PUT /v1/vms/web/cap\n{\"percent\": null}",
         "PUT /v1/vms/web/cpus\n{\"cpus\": \"0-3,8\"}",
         "PUT /v1/vms/web/vcpus/1/cpus\n{\"cpus\": \"3\"}",
+        "PUT /v1/vms/%84/cap\n{\"percent\": null}",
         "POST /v1/vms/%2e%2e%0a/weight\n",
     ]
     .map(|text| text.as_bytes().to_vec())

@@ -195,6 +195,32 @@ fn a_lock_that_the_guest_does_not_tell_of_counts_as_well() {
 }
 
 #[test]
+fn steps_of_a_grace_meet_no_rhythm_in_the_same_phase() {
+    let steps = std::iter::successors(Some(next_step(0)), |&step| Some(next_step(step)));
+    let looks = steps.scan(0, |at, step| {
+        *at += step;
+        Some(*at)
+    });
+    let looks: Vec<u64> = looks.take_while(|&at| at < GRACE_NS_MAX).collect();
+    // A lock that is held for the first half of each period, from whatever phase on, and looks that
+    // come late by whatever time.
+    let (mut always, mut cases) = (0, 0);
+    for period in [20_000, 40_000, 80_000, 100_000] {
+        for late in (0..50_000).step_by(1000) {
+            for phase in (0..period / 2).step_by(1000) {
+                let holds = |(number, at): (usize, &u64)| {
+                    (phase + at + late * (number as u64 + 1)) % period < period / 2
+                };
+                always += u32::from(looks.iter().enumerate().all(holds));
+                cases += 1;
+            }
+        }
+    }
+    // With looks at a steady pace it is a sixteenth.
+    assert!(always * 30 < cases, "{always} of {cases}");
+}
+
+#[test]
 fn a_lock_that_is_given_back_ends_the_grace() {
     let runner = Runner::start();
     runner.lease();
